@@ -1,0 +1,142 @@
+"""A Recipe: everything that decides what is computed, and nothing that says where or how fast."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lightmeter.errors import RecipeError
+from lightmeter.nouns.preprocess import Preprocess
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ModelChoice(_Frozen):
+    """A name in `MODELS` (or "package.module:function"), its width dial and further options of its builder."""
+
+    name: str
+    width: float = Field(default=1.0, gt=0)
+    options: dict[str, int | float | bool | str] = {}
+
+
+class AugmentChoice(_Frozen):
+    """A name in `AUGMENTATIONS` and its options."""
+
+    name: str
+    options: dict[str, int | float | bool | str] = {}
+
+
+class Loss(_Frozen):
+    """Cross-entropy over soft targets."""
+
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] = "none"
+
+
+class Optimizer(_Frozen):
+    """A name in `OPTIMIZERS` and its numbers.
+
+    Attributes:
+        lr: peak learning rate of the main group (matrices and filters).
+        bias_lr: peak learning rate of biases and normalisation parameters.
+        head_lr: peak learning rate of the head.
+        weight_decay: decoupled and per step, as `lr * weight_decay`, on the groups that are decayed.
+    """
+
+    name: str
+    lr: float = Field(gt=0)
+    bias_lr: float = Field(gt=0)
+    head_lr: float = Field(gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+
+
+class Schedule(_Frozen):
+    """Learning rate as a factor of its peak over progress 0..1: rises linearly over `warmup`, then falls to `final`."""
+
+    name: str = "linear"
+    warmup: float = Field(default=0.0, ge=0, lt=1)
+    final: float = Field(default=0.0, ge=0, le=1)
+
+
+class Recipe(_Frozen):
+    """What is computed. Two equal recipes on equal data give equal results on the same machine and library versions.
+
+    Attributes:
+        start: "scratch", or "<name>@<first 16 digits of its sha256>" of the weights it starts from.
+        freeze: names of the model's blocks that are not trained; ("all",) trains the head alone.
+        batchnorm: what BatchNorm statistics do under frozen blocks.
+        ema: decay of the averaged weights per step; 0 keeps none.
+        views: test-time views whose logits are averaged inside the model: 1 plain, 2 with its mirror image,
+            6 with one-pixel shifts of both as well.
+        patience: epochs without a better validation loss after which training stops; 0 never stops.
+    """
+
+    model: ModelChoice
+    start: str = "scratch"
+    preprocess: Preprocess
+    augment: tuple[AugmentChoice, ...] = ()
+    loss: Loss = Loss()
+    optimizer: Optimizer
+    schedule: Schedule = Schedule()
+    epochs: float = Field(gt=0)
+    batch_size: int = Field(ge=1)
+    seed: int = Field(default=0, ge=0)
+    freeze: tuple[str, ...] = ()
+    batchnorm: Literal["frozen", "update", "recalibrate"] = "frozen"
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    views: Literal[1, 2, 6] = 1
+    patience: int = Field(default=0, ge=0)
+
+    def key(self) -> str:
+        """sha256 (hex) of the canonical JSON: equal recipes have equal keys."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def document(self) -> dict[str, Any]:
+        """The recipe as plain JSON values."""
+        return self.model_dump(mode="json")
+
+    @staticmethod
+    def parse(document: dict[str, Any]) -> Recipe:
+        """Read a recipe. Raises RecipeError that names each wrong field."""
+        try:
+            return Recipe.model_validate(document)
+        except ValidationError as error:
+            raise _explain(error) from error
+
+    def override(self, settings: dict[str, str]) -> Recipe:
+        """A recipe with `{"optimizer.lr": "0.1"}` settings laid over it; each value is read as JSON, else as text.
+
+        Raises:
+            RecipeError: no such field (the fields there are listed), or a value it cannot take.
+        """
+        document = self.document()
+        for dotted, text in settings.items():
+            *parents, leaf = dotted.split(".")
+            place: Any = document
+            for name in [*parents, leaf]:
+                if not isinstance(place, dict) or (name not in place and place is not document.get("model")):
+                    fields = sorted(place) if isinstance(place, dict) else []
+                    raise RecipeError(
+                        f"--set {dotted}={text}: a recipe has no field {name!r} there.",
+                        "one of " + ", ".join(fields) if fields else "a field that has parts",
+                        "see `lightmeter inspect RUN` for a whole recipe.",
+                    )
+                if name is not leaf:
+                    place = place[name]
+            try:
+                place[leaf] = json.loads(text)
+            except json.JSONDecodeError:
+                place[leaf] = text
+        return Recipe.parse(document)
+
+
+def _explain(error: ValidationError) -> RecipeError:
+    lines = [f"{'.'.join(map(str, issue['loc']))}: {issue['msg']} (got {issue['input']!r})" for issue in error.errors()]
+    return RecipeError("The recipe cannot be used: " + "; ".join(lines) + ".")
