@@ -1,0 +1,49 @@
+# Needs Python 3.11 or newer with its venv module, and make; everything else is installed into $(VENV).
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 2
+PYTEST_ARGS ?=
+DEMO ?= runs/demo
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format docs clean
+
+help: ## Show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+# One stamp for each set of extras; a target installs only what it needs, once.
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.with-%: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable '.[$*]'
+	@touch $@
+
+demo: $(VENV)/.with-train ## Train a classifier of handwritten digits, then let it name one
+	@rm -rf $(DEMO)
+	$(BIN)/lightmeter train digits --budget 30s --out $(DEMO)
+	@sample=$$($(BIN)/python docs/sample.py $(DEMO)) && $(BIN)/lightmeter predict $(DEMO)/model.bundle "$$sample"
+	@echo "Report: $(DEMO)/report.html"
+
+test: $(VENV)/.with-all,dev ## Run the tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+lint: $(VENV)/.with-all,dev ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.with-all,dev ## Put the code into the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.with-all,docs ## Build the user guide into site/
+	$(BIN)/python docs/reference.py
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "Guide: site/index.html"
+
+clean: ## Remove what the other targets made, but no run
+	rm -rf $(VENV) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
