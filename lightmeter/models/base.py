@@ -1,0 +1,147 @@
+"""The contract of every model: raw pixels to logits, a head that comes off, and named blocks in order of depth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lightmeter.errors import RecipeError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Per channel (RGB), of pixels divided by 255: what published ImageNet weights were trained with."""
+
+
+class Normalise(nn.Module):
+    """Pixels in 0..255, channels last, to normalised float32 planes.
+
+    `uint8|float[N, S, S, C]` -> `float32[N, C, S, S]` in channels-last memory format, which the permutation gives
+    for free. Mean and deviation are constants that travel with the weights; training never changes them.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """`mean` and `std` per channel, of pixels divided by 255."""
+        super().__init__()
+        self.register_buffer("mean", 255 * torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("std", 255 * torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
+
+    @staticmethod
+    def imagenet(channels: int) -> Normalise:
+        """ImageNet's constants; for one channel those of its grey pictures, as the mean over the three."""
+        if channels == 3:
+            return Normalise(IMAGENET_MEAN, IMAGENET_STD)
+        return Normalise((sum(IMAGENET_MEAN) / 3,), (sum(IMAGENET_STD) / 3,))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """See the class."""
+        planes = pixels.permute(0, 3, 1, 2).to(torch.float32)
+        return (planes - self.mean) / self.std
+
+
+class Model(nn.Module):
+    """An image classifier. Abstract: an architecture sets `features` and its head, and says its blocks.
+
+    Attributes:
+        num_classes: K, the width of the logits.
+        channels: of the pictures, 1 or 3.
+        size: side of the pictures it was built for.
+        minimum_size: smallest side that makes sense for the architecture.
+        head_name: dotted name of the head among the submodules, as published.
+        head: the last linear layer, F -> K.
+        features: `uint8|float[N, S, S, C]` in 0..255 -> `Tensor[N, F]`, what the head reads. A method, or a
+            submodule where the published parameter names ask for one.
+    """
+
+    minimum_size: ClassVar[int] = 8
+    head_name: ClassVar[str] = "head"
+
+    head: nn.Linear
+    features: Callable[[Tensor], Tensor]
+
+    def __init__(self, num_classes: int, *, channels: int, size: int) -> None:
+        """Check the numbers that every architecture shares. Raises RecipeError."""
+        super().__init__()
+        name = type(self).__name__
+        if size < self.minimum_size:
+            raise RecipeError(
+                f"{name} cannot work on pictures of {size} pixels.",
+                f"a side of at least {self.minimum_size} pixels",
+                f"set preprocess.size to {self.minimum_size} or more, or choose another model.",
+            )
+        if channels not in (1, 3):
+            raise RecipeError(f"{name} was asked for {channels} channels.", "1 (grey) or 3 (RGB)")
+        if num_classes < 2:
+            raise RecipeError(f"{name} was asked to tell {num_classes} class apart.", "at least 2 classes")
+        self.num_classes, self.channels, self.size = num_classes, channels, size
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """`uint8|float[N, S, S, C]` in 0..255 -> logits `float32[N, K]`, float32 under autocast too."""
+        return self.head(self.features(pixels)).to(torch.float32)
+
+    def blocks(self) -> dict[str, nn.Module]:
+        """Named parts from input to output that hold each parameter exactly once; the last is "head"."""
+        raise NotImplementedError
+
+    def prepare(self, pixels: Tensor) -> None:
+        """Set what depends on the data, from `uint8[N, S, S, C]`, once before training from scratch: by default none.
+
+        It may not use the global random generator.
+        """
+
+
+def block_of(model: Model, parameter_name: str) -> str:
+    """Name of the block that holds a parameter of `model.named_parameters()`."""
+    parameter = model.get_parameter(parameter_name)
+    for name, block in model.blocks().items():
+        if any(parameter is other for other in block.parameters()):
+            return name
+    raise AssertionError(f"{parameter_name} lies in no block of {type(model).__name__}")
+
+
+def frozen_blocks(model: Model, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the blocks that `names` freezes, in the model's order; ("all",) is every block but the head.
+
+    Raises:
+        RecipeError: a name that is no block, or nothing left to train.
+    """
+    blocks = list(model.blocks())
+    wanted = set(blocks[:-1]) if names == ("all",) else set(names)
+    unknown = sorted(wanted - set(blocks))
+    if unknown:
+        raise RecipeError(
+            f"{type(model).__name__} has no block {', '.join(map(repr, unknown))} to freeze.",
+            f'blocks among {", ".join(blocks)}; or "all" alone, for all but the head',
+        )
+    if wanted == set(blocks):
+        raise RecipeError(
+            f"Freezing {', '.join(blocks)} leaves nothing to train.",
+            "at least one block that is trained",
+            'freeze "all" to train the head alone.',
+        )
+    return tuple(name for name in blocks if name in wanted)
+
+
+def freeze(model: Model, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Stop gradients to the parameters of the blocks that `names` freezes, and say which those are.
+
+    The mode of BatchNorm layers in them is the training loop's to set: `model.train()` would undo it here.
+    """
+    frozen = frozen_blocks(model, names)
+    blocks = model.blocks()
+    for name in frozen:
+        blocks[name].requires_grad_(False)
+    return frozen
+
+
+def set_head(model: Model, head: nn.Linear) -> None:
+    """Put another head on `model`, under the name that the architecture gives it."""
+    parent, _, leaf = model.head_name.rpartition(".")
+    # Not setattr: for a nested name such as "classifier.1" the parent is a Sequential, indexed by text.
+    model.get_submodule(parent).add_module(leaf, head)
+    model.num_classes = head.out_features

@@ -1,0 +1,1 @@
+"""How weights are changed: parameter groups, optimizers, schedules, averaged weights and losses."""
