@@ -20,6 +20,7 @@ _REASONS = {
     errno.EACCES: ("permission was denied", "choose a folder that you may write to, for instance with --out"),
     errno.EPERM: ("permission was denied", "choose a folder that you may write to, for instance with --out"),
     errno.EROFS: ("the file system is read-only", "choose a folder that you may write to, for instance with --out"),
+    errno.EFBIG: ("the file grew beyond the size allowed", "raise the limit (ulimit -f), or choose another place"),
     errno.ENOTDIR: ("a part of the path is a file", "choose a folder, for instance with --out"),
 }
 
