@@ -19,9 +19,10 @@ class ArrayReader:
     parts: Mapping[str, NDArray[np.uint8]]  # each uint8[N, H, W] or uint8[N, H, W, 3]
 
     def __call__(self, id: str) -> bytes:
+        """Read one item."""
         part, _, row = id.rpartition("/")
         pixels = self.parts[part]
-        return header(pixels) + pixels[int(row)].tobytes()
+        return header(pixels) + bytes(pixels[int(row)].data)
 
 
 def header(pixels: NDArray[np.uint8]) -> bytes:
@@ -70,6 +71,6 @@ def _hashes(pixels: NDArray[np.uint8]) -> list[str]:
     hashes = []
     for row in pixels.reshape(len(pixels), -1):
         digest = begun.copy()
-        digest.update(row)
+        digest.update(row.data)
         hashes.append(digest.hexdigest())
     return hashes

@@ -52,7 +52,7 @@ def rename(dataset: Dataset, path: Path) -> Dataset:
     renamed = [mapping.get(name, name) for name in dataset.classes]
     classes = tuple(dict.fromkeys(renamed))
     place = np.array([classes.index(name) for name in renamed], np.int64)  # old label -> new label
-    notes = list(dataset.provenance.notes) + [f"classes renamed by {path.name}"]
+    notes = [*dataset.provenance.notes, f"classes renamed by {path.name}"]
     for name in classes:
         merged = [old for old, new in zip(dataset.classes, renamed, strict=True) if new == name]
         if len(merged) > 1:

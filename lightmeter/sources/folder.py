@@ -134,10 +134,11 @@ def _is_split(parts: dict[str, str], deeper: set[str]) -> bool:
 def _refuse_nested(root: Path, listing: scan.Listing, name: str, in_parts: bool) -> None:
     below = sorted(path for path in listing.folders if not in_parts and path.count("/") == 1)
     if len(below) > 1:
+        one, two = (path.split("/")[1] for path in below[:2])
         raise SourceError(
             f"{root} holds the single class folder {name!r}.",
             EXPECTED,
-            f"if {below[0].split('/')[1]!r} and {below[1].split('/')[1]!r} are the classes, name {root / name} instead.",
+            f"if {one!r} and {two!r} are the classes, name {root / name} instead.",
         )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lightmeter.errors import SourceError, StorageError
 from lightmeter.nouns.dataset import Bad
@@ -19,7 +20,11 @@ from lightmeter.nouns.files import write_atomic
 from lightmeter.sources.options import SourceOptions
 
 IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .bmp .dib .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .avif .heic .heif .jp2".split()
+    f".{name}"
+    for name in (
+        *("jpg", "jpeg", "jpe", "jfif", "png", "bmp", "dib", "gif", "webp", "tif", "tiff"),
+        *("ppm", "pgm", "pbm", "pnm", "avif", "heic", "heif", "jp2"),
+    )
 )
 """What counts as an image by its name. Some of these may fail to decode; then they are listed, not overlooked."""
 
@@ -59,6 +64,7 @@ class FileReader:
     root: str
 
     def __call__(self, id: str) -> bytes:
+        """Read one item."""
         with open(os.path.join(self.root, id), "rb") as stream:
             return stream.read()
 
@@ -144,7 +150,7 @@ def hashes(root: Path, entries: Sequence[Entry], options: SourceOptions) -> tupl
                         else:
                             found[path] = digest
                     advance(len(chunk))
-        settled = {
+        settled: dict[str, list[Any]] = {
             entry.path: [entry.size, entry.mtime_ns, found[entry.path]]
             for entry in entries
             if entry.path in found and entry.mtime_ns < started - _FRESH_NS
@@ -174,7 +180,7 @@ def _hash(root: Path, entry: Entry) -> tuple[str, str, str]:
         return entry.path, "", (error.strerror or str(error)).lower()
 
 
-def _read_index(path: Path) -> dict[str, list[str | int]]:
+def _read_index(path: Path) -> dict[str, list[Any]]:
     # The index only saves time: whatever is wrong with it, it is built again.
     try:
         checksum, _, text = path.read_bytes().partition(b"\n")
@@ -186,7 +192,7 @@ def _read_index(path: Path) -> dict[str, list[str | int]]:
         return {}
 
 
-def _write_index(path: Path, files: dict[str, list[str | int]]) -> None:
+def _write_index(path: Path, files: dict[str, list[Any]]) -> None:
     text = json.dumps({"format": FORMAT, "files": files}, separators=(",", ":")).encode()
     with contextlib.suppress(StorageError):
         write_atomic(path, hashlib.sha256(text).hexdigest().encode() + b"\n" + text)

@@ -142,7 +142,7 @@ def _read(location: Path) -> dict[str, list[str]]:
 
 def _read_parquet(location: Path) -> dict[str, list[str]]:
     try:
-        import pyarrow
+        import pyarrow as pa
         from pyarrow import parquet
     except ImportError as error:
         raise SourceError(
@@ -150,12 +150,12 @@ def _read_parquet(location: Path) -> dict[str, list[str]]:
         ) from error
     try:
         table = parquet.read_table(location)
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, pa.ArrowException) as error:
         raise SourceError(f"{location} is not a readable Parquet file: {error}.") from error
     return {
         name: ["" if cell is None else str(cell) for cell in table.column(position).to_pylist()]
         for position, name in enumerate(table.column_names)
-        if not pyarrow.types.is_nested(table.schema.field(position).type)
+        if not pa.types.is_nested(table.schema.field(position).type)
     }
 
 
