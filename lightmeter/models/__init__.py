@@ -1,1 +1,53 @@
 """The architectures, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lightmeter.errors import RecipeError
+from lightmeter.models.base import Model
+from lightmeter.models.mobilenet_v2 import mobilenet_v2
+from lightmeter.models.resnet import resnet18, resnet34, resnet50
+from lightmeter.models.whitened import whitened
+from lightmeter.nouns.parts import check_options, resolve
+from lightmeter.nouns.recipe import ModelChoice
+
+MODELS: dict[str, Callable[..., Model]] = {
+    "whitened": whitened,
+    "resnet18": resnet18,
+    "resnet34": resnet34,
+    "resnet50": resnet50,
+    "mobilenet_v2": mobilenet_v2,
+}
+"""Builders: (num_classes, *, channels, size, width, **options) -> Model."""
+
+
+def build_model(choice: ModelChoice, num_classes: int, channels: int, size: int) -> Model:
+    """The model that a recipe names, with first weights from PyTorch's global generator.
+
+    Whoever wants them from a seed forks that generator around the call, as torch's own initialisers know no other.
+
+    Args:
+        choice: a name in `MODELS` or "package.module:function", its width and further options.
+        num_classes: width of the logits.
+        channels: of the pictures, 1 or 3.
+        size: side of the pictures in pixels.
+
+    Raises:
+        RecipeError: no such model or option, or pictures that it cannot take.
+    """
+    builder = resolve(MODELS, choice.name, kind="model")
+    check_options(builder, {"width": choice.width, **choice.options}, kind="model", name=choice.name)
+    taken = {"channels", "size", "width"} & set(choice.options)
+    if taken:
+        raise RecipeError(
+            f"model.options sets {', '.join(sorted(taken))}.",
+            "width in model.width, size and channels in preprocess",
+        )
+    model = builder(num_classes, channels=channels, size=size, width=choice.width, **choice.options)
+    if not isinstance(model, Model):
+        raise RecipeError(
+            f"{choice.name} built a {type(model).__name__}.",
+            "a lightmeter.models.base.Model, so that its head comes off",
+        )
+    return model

@@ -82,7 +82,8 @@ class Model(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """`uint8|float[N, S, S, C]` in 0..255 -> logits `float32[N, K]`, float32 under autocast too."""
-        return self.head(self.features(pixels)).to(torch.float32)
+        logits: Tensor = self.head(self.features(pixels))
+        return logits.to(torch.float32)
 
     def blocks(self) -> dict[str, nn.Module]:
         """Named parts from input to output that hold each parameter exactly once; the last is "head"."""
@@ -137,11 +138,3 @@ def freeze(model: Model, names: tuple[str, ...]) -> tuple[str, ...]:
     for name in frozen:
         blocks[name].requires_grad_(False)
     return frozen
-
-
-def set_head(model: Model, head: nn.Linear) -> None:
-    """Put another head on `model`, under the name that the architecture gives it."""
-    parent, _, leaf = model.head_name.rpartition(".")
-    # Not setattr: for a nested name such as "classifier.1" the parent is a Sequential, indexed by text.
-    model.get_submodule(parent).add_module(leaf, head)
-    model.num_classes = head.out_features

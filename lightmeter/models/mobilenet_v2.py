@@ -1,0 +1,124 @@
+"""MobileNetV2 with torchvision's parameter names: inverted residuals around depthwise filters."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+from lightmeter.models.base import Model, Normalise
+
+# Expansion of the narrow map, filters at width 1, blocks, stride of the first block.
+_STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+
+def _make_divisible(value: float, divisor: int = 8) -> int:
+    """The nearest multiple of `divisor`, but not more than 10 % below `value`."""
+    nearest = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return nearest + divisor if nearest < 0.9 * value else nearest
+
+
+def _conv_norm(inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU6(inplace=True),
+    )
+
+
+class _InvertedResidual(nn.Module):
+    """1x1 to a wider map, depthwise 3x3, 1x1 back to a narrow one, added to the input where the shapes agree."""
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int, expansion: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        widen = [_conv_norm(inputs, hidden, 1)] if expansion != 1 else []
+        self.conv = nn.Sequential(
+            *widen,
+            _conv_norm(hidden, hidden, 3, stride=stride, groups=hidden),
+            nn.Conv2d(hidden, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(x)
+        return x + out if self.residual else out
+
+
+class _GlobalMean(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=(2, 3))
+
+
+class MobileNetV2(Model):
+    """A stem, 17 inverted residuals, a 1x1 filter, a global mean, dropout and a linear head.
+
+    Args:
+        width: multiplies the filters, rounded to 8; the last 1x1 filter never has fewer than 1280.
+        dropout: before the head, in training.
+
+    Source: Sandler et al., 2018, as torchvision builds it. `features` is a submodule because its published
+    parameters are called so; it begins with the normalisation and ends with the mean.
+    """
+
+    minimum_size = 32
+    head_name = "classifier.1"
+
+    features: nn.Sequential
+
+    def __init__(self, num_classes: int, *, channels: int, size: int, width: float = 1.0, dropout: float = 0.2) -> None:
+        super().__init__(num_classes, channels=channels, size=size)
+        inputs, last = _make_divisible(32 * width), _make_divisible(1280 * max(1.0, width))
+        layers: list[nn.Module] = [_conv_norm(channels, inputs, 3, stride=2)]
+        for expansion, base, depth, stride in _STAGES:
+            outputs = _make_divisible(base * width)
+            for position in range(depth):
+                layers.append(
+                    _InvertedResidual(inputs, outputs, stride=stride if position == 0 else 1, expansion=expansion)
+                )
+                inputs = outputs
+        layers.append(_conv_norm(inputs, last, 1))
+        numbered = [(str(number), layer) for number, layer in enumerate(layers)]
+        self.features = nn.Sequential(
+            OrderedDict([("normalise", Normalise.imagenet(channels)), *numbered, ("mean", _GlobalMean())])
+        )
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, num_classes))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+        nn.init.normal_(self.head.weight, 0.0, 0.01)
+        nn.init.zeros_(self.head.bias)
+
+    @property
+    def head(self) -> nn.Linear:  # type: ignore[override]
+        """The last layer, published as "classifier.1"."""
+        head = self.classifier[1]
+        assert isinstance(head, nn.Linear)
+        return head
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """uint8|float [N, S, S, C] in 0..255 -> logits float32[N, K]."""
+        logits: Tensor = self.classifier(self.features(pixels))
+        return logits.float()
+
+    def blocks(self) -> dict[str, nn.Module]:
+        """stem, block1 to block17, top, head."""
+        numbered = {name: layer for name, layer in self.features.named_children() if name.isdigit()}
+        names = ["stem", *(f"block{number}" for number in range(1, len(numbered) - 1)), "top"]
+        return {**dict(zip(names, numbered.values(), strict=True)), "head": self.classifier}
+
+
+def mobilenet_v2(
+    num_classes: int, *, channels: int, size: int, width: float = 1.0, dropout: float = 0.2
+) -> MobileNetV2:
+    """Build a MobileNetV2."""
+    return MobileNetV2(num_classes, channels=channels, size=size, width=width, dropout=dropout)
