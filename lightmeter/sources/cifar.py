@@ -13,13 +13,11 @@ from lightmeter.sources.arrays import from_arrays
 from lightmeter.sources.options import SourceOptions
 
 FOLDER = "cifar-10-batches-bin"
+PUBLISHED = ("*_batch*.bin", "batches.meta.txt", "readme.html")
+"""What belongs to the set."""
+
 _BATCHES = {"train": tuple(f"data_batch_{number}.bin" for number in range(1, 6)), "test": ("test_batch.bin",)}
 _RECORD = 1 + 3 * 32 * 32  # a label, then a red, a green and a blue plane
-
-
-def recognises(location: Path) -> bool:
-    """Whether a folder holds the batches, itself or one folder down."""
-    return _root(location) is not None
 
 
 def load(location: Path | None, options: SourceOptions) -> Dataset:
@@ -31,7 +29,7 @@ def load(location: Path | None, options: SourceOptions) -> Dataset:
         SourceError: a batch is missing or not of this format.
     """
     assert location is not None
-    root = _root(location)
+    root = find(location)
     if root is None:
         pickled = any((location / below / "data_batch_1").exists() for below in (".", "cifar-10-batches-py"))
         found = "the Python version, which is pickled and is never loaded" if pickled else "not there"
@@ -48,7 +46,8 @@ def load(location: Path | None, options: SourceOptions) -> Dataset:
     return from_arrays(options.name or "cifar10", tuple(names), parts, provenance=Provenance("cifar", "unverified"))
 
 
-def _root(location: Path) -> Path | None:
+def find(location: Path) -> Path | None:
+    """The folder that holds the batches: this one, or the published one below it; else None."""
     for root in (location, location / FOLDER):
         if (root / "data_batch_1.bin").is_file() and (root / "test_batch.bin").is_file():
             return root

@@ -79,6 +79,8 @@ def from_listing(
     if listing.others:
         others = ", ".join(f"{count} {suffix}" for suffix, count in sorted(listing.others.items()))
         notes.append(f"{_number(sum(listing.others.values()), 'file')} without an image suffix left out ({others})")
+    if empty := _without_pictures(listing, parts):
+        notes.append(f"no pictures in {', '.join(empty[:10])}{' and others' if len(empty) > 10 else ''}")
     if not rows:
         raise SourceError(f"The folder {root} holds pictures but no class folders: {'; '.join(notes)}.", EXPECTED)
     names = ordered(name for _, name, _ in rows)
@@ -140,6 +142,13 @@ def _refuse_nested(root: Path, listing: scan.Listing, name: str, in_parts: bool)
             EXPECTED,
             f"if {one!r} and {two!r} are the classes, name {root / name} instead.",
         )
+
+
+def _without_pictures(listing: scan.Listing, parts: Mapping[str, str]) -> list[str]:
+    """Folders where a class would be, that hold none: what is left out must not go unsaid."""
+    full = {"/".join(entry.path.split("/")[:depth]) for entry in listing.images for depth in (1, 2)}
+    at_class = [path for path in listing.folders if path.count("/") == int(path.split("/", 1)[0] in parts)]
+    return [path for path in at_class if path not in full]
 
 
 def _contents(listing: scan.Listing) -> str:

@@ -19,6 +19,9 @@ FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
+PUBLISHED = ("*-idx?-ubyte", "*-idx?-ubyte.gz", "*.idx?-ubyte")
+"""What belongs to the set."""
+
 FASHION = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
@@ -28,9 +31,9 @@ _FASHION_TEST_LABELS = "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d91534
 """sha256 of its 10,000 test labels, by which its files are told from MNIST's, which have the same names."""
 
 
-def recognises(location: Path) -> bool:
-    """Whether a folder holds the four files."""
-    return all(_find(location, stem) for stems in FILES.values() for stem in stems)
+def find(location: Path) -> Path | None:
+    """The folder itself where it holds the four files, else None."""
+    return location if all(_file(location, stem) for stems in FILES.values() for stem in stems) else None
 
 
 def load(location: Path | None, options: SourceOptions) -> Dataset:
@@ -58,7 +61,7 @@ def _part(location: Path, images: str, labels: str) -> tuple[NDArray[np.uint8], 
     return pixels, numbers.astype(np.int64)
 
 
-def _find(location: Path, stem: str) -> Path | None:
+def _file(location: Path, stem: str) -> Path | None:
     for name in (stem, stem + ".gz", stem.replace("-idx", ".idx")):
         if (location / name).is_file():
             return location / name
@@ -66,7 +69,7 @@ def _find(location: Path, stem: str) -> Path | None:
 
 
 def _read(location: Path, stem: str, *, dimensions: int) -> NDArray[np.uint8]:
-    path = _find(location, stem)
+    path = _file(location, stem)
     if path is None:
         raise SourceError(f"{location} lacks {stem} (or {stem}.gz).", "the four idx files of MNIST's layout")
     try:

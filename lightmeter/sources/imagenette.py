@@ -24,9 +24,8 @@ WORDS = {
 """Source: the README of https://github.com/fastai/imagenette."""
 
 
-def recognises(location: Path) -> bool:
-    """Whether a folder holds train/ and val/ with exactly the ten wnid folders, itself or one folder down."""
-    return _root(location) is not None
+PUBLISHED = ("train", "val", "noisy_imagenette.csv")
+"""What belongs to the set."""
 
 
 def load(location: Path | None, options: SourceOptions) -> Dataset:
@@ -36,7 +35,7 @@ def load(location: Path | None, options: SourceOptions) -> Dataset:
         SourceError: not this layout.
     """
     assert location is not None
-    root = _root(location)
+    root = find(location)
     if root is None:
         raise SourceError(
             f"{location} does not have the layout of Imagenette.",
@@ -48,7 +47,8 @@ def load(location: Path | None, options: SourceOptions) -> Dataset:
     return folder.from_listing(root, folder.existing(root), named, words=WORDS, provenance=provenance)
 
 
-def _root(location: Path) -> Path | None:
+def find(location: Path) -> Path | None:
+    """The folder whose train/ and val/ hold just the ten wnid folders: this one, or one below it; else None."""
     if not location.is_dir():
         return None
     below = sorted(path for path in location.iterdir() if path.name.startswith("imagenette") and path.is_dir())

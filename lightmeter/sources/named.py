@@ -118,7 +118,7 @@ def judged(dataset: Dataset, folder: Path, name: str) -> Dataset:
     paths = [folder / published.name for published in named.files]
     if all(path.is_file() for path in paths):
         official = all(md5(path) == published.md5 for path, published in zip(paths, named.files, strict=True))
-        note = f"checksums of the published files {'agree' if official else 'differ from the known ones'}, {named.sums}"
+        note = f"md5 of the published files {'is' if official else 'is not'} the known one, {named.sums}"
     elif (folder / RECORD).is_file():
         try:
             record = read_json(folder / RECORD, kind="record of a data set", newest=FORMAT)

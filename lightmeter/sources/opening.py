@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import NamedTuple
 
 from lightmeter.errors import SourceError
 from lightmeter.nouns.places import data_folder
 from lightmeter.sources import cifar, idx, imagenette, table, tiny_imagenet
 from lightmeter.sources.named import NAMED
 
+
+class Layout(NamedTuple):
+    """How a layout is known by sight: the folder that has it, at or below a path, and what in there belongs to it."""
+
+    find: Callable[[Path], Path | None]
+    published: tuple[str, ...]
+
+
 LAYOUTS = {
-    "idx": idx.recognises,
-    "cifar": cifar.recognises,
-    "tiny_imagenet": tiny_imagenet.recognises,
-    "imagenette": imagenette.recognises,
+    "idx": Layout(idx.find, idx.PUBLISHED),
+    "cifar": Layout(cifar.find, cifar.PUBLISHED),
+    "tiny_imagenet": Layout(tiny_imagenet.find, tiny_imagenet.PUBLISHED),
+    "imagenette": Layout(imagenette.find, imagenette.PUBLISHED),
 }
 """Layouts that a folder is tried for, before it is taken as a folder of class folders."""
 
@@ -71,7 +81,7 @@ def resolve(source: str) -> Opening:
 
 def layout_of(path: Path) -> str:
     """The layout of a data set that a folder has, or "" where it is none that we know by sight."""
-    return next((kind for kind, recognises in LAYOUTS.items() if recognises(path)), "")
+    return next((kind for kind, layout in LAYOUTS.items() if layout.find(path)), "")
 
 
 def _meant(source: str, path: Path) -> str:

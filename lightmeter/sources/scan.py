@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lightmeter.errors import SourceError, StorageError
 from lightmeter.nouns.dataset import Bad
@@ -33,8 +33,7 @@ _FRESH_NS = 2_000_000_000  # a file changed this shortly before the scan may cha
 _CHUNK = 256
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A file: its path below the root with forward slashes, and the signs by which a change is seen."""
 
     path: str
@@ -103,7 +102,8 @@ def _sort_in(entry: os.DirEntry[str], path: str, listing: Listing, pending: list
         listing.folders.append(path)
         pending.append(path + "/")
         return
-    suffix = os.path.splitext(entry.name)[1].lower()
+    _, dot, ending = entry.name.rpartition(".")
+    suffix = dot + ending.lower() if dot else ""
     if suffix not in IMAGE_SUFFIXES:
         listing.others[suffix or "no suffix"] += 1
         return

@@ -12,12 +12,10 @@ from lightmeter.nouns.dataset import Dataset, Provenance
 from lightmeter.sources import scan
 from lightmeter.sources.options import SourceOptions
 
+PUBLISHED = ("train", "val", "test", "wnids.txt", "words.txt")
+"""What belongs to the set."""
+
 _EXPECTED = "wnids.txt, words.txt, train/WNID/images and val/images with val_annotations.txt"
-
-
-def recognises(location: Path) -> bool:
-    """Whether a folder holds the lists and the parts, itself or below tiny-imagenet-200."""
-    return _root(location) is not None
 
 
 def load(location: Path | None, options: SourceOptions) -> Dataset:
@@ -27,7 +25,7 @@ def load(location: Path | None, options: SourceOptions) -> Dataset:
         SourceError: not this layout, or annotations that do not fit the files.
     """
     assert location is not None
-    root = _root(location)
+    root = find(location)
     if root is None:
         raise SourceError(
             f"{location} does not have the layout of Tiny ImageNet.",
@@ -76,7 +74,8 @@ def class_names(wnids: list[str], words: str) -> tuple[str, ...]:
     return tuple(f"{name} ({wnid})" if count[name] > 1 else name for name, wnid in zip(first, wnids, strict=True))
 
 
-def _root(location: Path) -> Path | None:
+def find(location: Path) -> Path | None:
+    """The folder that holds the lists and the parts: this one, or tiny-imagenet-200 below it; else None."""
     for root in (location, location / "tiny-imagenet-200"):
         needed = ("wnids.txt", "words.txt", "train", "val/val_annotations.txt")
         if all((root / name).exists() for name in needed):
