@@ -111,12 +111,12 @@ class Evaluation:
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
         """Index of the predicted class, int64[N]."""
-        return self.logits.argmax(axis=1).astype(np.int64)
+        return np.asarray(self.logits.argmax(axis=1), np.int64)
 
     @cached_property
     def correct(self) -> NDArray[np.bool_]:
         """Whether each picture was named right, bool[N]."""
-        return self.predicted == self.labels
+        return np.asarray(self.predicted == self.labels)
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
@@ -164,14 +164,8 @@ class Evaluation:
         mass = np.bincount(place, weights=self.confidence, minlength=BINS)
         safe = np.maximum(count, 1)
         low, high = wilson(right, count)
-        return {
-            "edges": edges,
-            "count": count,
-            "confidence": mass / safe,
-            "accuracy": right / safe,
-            "low": low,
-            "high": high,
-        }
+        shares = {"confidence": mass / safe, "accuracy": right / safe}
+        return {"edges": edges, "count": count, **shares, "low": low, "high": high}
 
     @property
     def ece(self) -> float:
@@ -202,7 +196,7 @@ class Evaluation:
 
     @property
     def averages(self) -> dict[str, dict[str, float]]:
-        """"micro", "macro" and "weighted" means of precision, recall and F1 over all classes, with the support."""
+        """The "micro", "macro" and "weighted" means of precision, recall and F1 over all classes, with the support."""
         table = {name: np.array([row[name] for row in self.per_class]) for name in ("precision", "recall", "f1")}
         support = np.array([row["support"] for row in self.per_class])
         return {
@@ -252,15 +246,8 @@ class Evaluation:
     def summary(self) -> dict[str, float]:
         """{"n", "accuracy", "low", "high", "top5", "loss", "ece"}; loss and ece of the calibrated probabilities."""
         low, high = self.interval
-        return {
-            "n": self.n,
-            "accuracy": self.accuracy,
-            "low": low,
-            "high": high,
-            "top5": self.top5,
-            "loss": self.loss,
-            "ece": self.ece,
-        }
+        score = {"n": self.n, "accuracy": self.accuracy, "low": low, "high": high}
+        return {**score, "top5": self.top5, "loss": self.loss, "ece": self.ece}
 
     def save(self, path: Path) -> None:
         """Write an .npz without objects, atomically. Raises StorageError."""
@@ -281,7 +268,10 @@ class Evaluation:
         """Read what `save` wrote. Raises FormatError where it is not that."""
         expected = "an evaluation written by Lightmeter"
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            content = path.read_bytes()  # np.load forgets to close a file that is no zip
+            with zipfile.ZipFile(io.BytesIO(content)):
+                pass
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 card = json.loads(arrays["card"].tobytes())
                 logits, labels = arrays["logits"], arrays["labels"]
         except FileNotFoundError as error:
