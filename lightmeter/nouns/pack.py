@@ -111,4 +111,5 @@ def lines(values: Iterable[str]) -> bytes:
 
 
 def _lines(path: Path) -> tuple[str, ...]:
-    return tuple(path.read_bytes().decode("utf-8", "surrogateescape").split(SEPARATOR))
+    text = path.read_bytes().decode("utf-8", "surrogateescape")
+    return tuple(text.split(SEPARATOR)) if text else ()

@@ -13,7 +13,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -64,10 +64,11 @@ def pack(
             temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
             try:
                 _build(temporary, dataset, preprocess, progress, workers)
+                built = Pack.open(temporary)  # before it can be seen: a neighbour may replace it at any time
                 _publish(temporary, path, lambda: _current(path, dataset, preprocess) is not None)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
-        result = Pack.open(path)
+        result = _current(path, dataset, preprocess) or replace(built, path=path)
     if result.bad and (on_bad == "error" or not len(result)):
         raise _bad_error(result.bad, len(dataset))
     return result
@@ -75,8 +76,6 @@ def pack(
 
 def _current(path: Path, dataset: Dataset, preprocess: Preprocess) -> Pack | None:
     """The Pack at `path` if it is whole and made from just this, by these rules and this decoder."""
-    if not (path / DOCUMENT).exists():
-        return None
     try:
         found = Pack.open(path)
     except FormatError:
