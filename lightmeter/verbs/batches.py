@@ -1,0 +1,107 @@
+"""Where training takes its batches from: canvases augmented on the fly, or features that were computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightmeter.augment import Augment, BatchContext
+from lightmeter.augment.counter import seed_of
+from lightmeter.nouns.pack import Pack
+from lightmeter.optim.losses import soft_targets
+
+
+class Batches(Protocol):
+    """What the training loop needs to know of the data.
+
+    Attributes:
+        n: training items.
+        val_ids, val_labels: of the validation split, in the order in which `val` yields inputs.
+    """
+
+    n: int
+    val_ids: tuple[str, ...]
+    val_labels: NDArray[np.int64]
+
+    def train(self, chosen: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """Positions int64[B] among the training items -> inputs and soft targets float32[B, K]."""
+        ...
+
+    def val(self, batch_size: int) -> Iterator[Tensor]:
+        """Inputs of the validation split, in order."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class PixelBatches:
+    """Canvases from a Pack, augmented in batches on the device."""
+
+    pack: Pack
+    train_rows: NDArray[np.int64]
+    val_rows: NDArray[np.int64]
+    val_ids: tuple[str, ...]
+    num_classes: int
+    augment: Augment
+    label_smoothing: float
+    seed: int
+    device: str
+
+    @property
+    def n(self) -> int:
+        """Training images."""
+        return len(self.train_rows)
+
+    @property
+    def val_labels(self) -> NDArray[np.int64]:
+        """int64[V]."""
+        return self.pack.labels[self.val_rows]
+
+    def train(self, chosen: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """See `Batches`."""
+        rows = self.train_rows[chosen.numpy()]
+        pixels = torch.from_numpy(self.pack.pixels[rows]).to(self.device)
+        labels = torch.from_numpy(self.pack.labels[rows]).to(self.device)
+        targets = soft_targets(labels, self.num_classes, self.label_smoothing)
+        context = BatchContext(torch.from_numpy(rows), epoch, step, self.num_classes)
+        return self.augment(pixels, targets, context, self.seed)
+
+    def val(self, batch_size: int) -> Iterator[Tensor]:
+        """See `Batches`."""
+        for start in range(0, len(self.val_rows), batch_size):
+            rows = self.val_rows[start : start + batch_size]
+            yield torch.from_numpy(self.pack.pixels[rows]).to(self.device)
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureBatches:
+    """Standardised features float32[views, N, F] under a few fixed views; each epoch draws one view per item."""
+
+    features: Tensor
+    labels: Tensor
+    val_features: Tensor
+    val_labels: NDArray[np.int64]
+    val_ids: tuple[str, ...]
+    num_classes: int
+    label_smoothing: float
+    seed: int
+
+    @property
+    def n(self) -> int:
+        """Training items."""
+        return self.features.shape[1]
+
+    def train(self, chosen: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """See `Batches`."""
+        generator = torch.Generator().manual_seed(seed_of(self.seed, epoch, step, 0))
+        view = torch.randint(len(self.features), (len(chosen),), generator=generator)
+        return self.features[view, chosen], soft_targets(self.labels[chosen], self.num_classes, self.label_smoothing)
+
+    def val(self, batch_size: int) -> Iterator[Tensor]:
+        """See `Batches`."""
+        yield from self.val_features.split(batch_size)

@@ -1,0 +1,48 @@
+"""An Execution: how a model is computed on this machine. It may change speed and the last digits, never what is meant."""
+
+from __future__ import annotations
+
+import contextlib
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """Device, precision and memory layout.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        dtype: of activations; weights stay float32 and so do normalisation statistics.
+        memory_format: layout of activations and filters.
+        micro_batch: images per forward pass; a larger batch is accumulated from several.
+        threads: of PyTorch's pool.
+    """
+
+    device: str
+    dtype: Literal["float32", "bfloat16", "float16"]
+    memory_format: Literal["channels_last", "contiguous"]
+    micro_batch: int
+    threads: int
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """A context in which convolutions and matrix products run in `dtype`."""
+        if self.dtype == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device, DTYPES[self.dtype])
+
+    def place(self, module: nn.Module) -> None:
+        """Move a module to the device and lay its filters out as wanted, in place."""
+        channels_last = self.memory_format == "channels_last"
+        module.to(self.device)
+        module.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+
+    def document(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)

@@ -1,0 +1,75 @@
+"""Features of a frozen backbone, computed once for all images and kept in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lightmeter.models.base import Model
+from lightmeter.nouns.files import write_atomic
+from lightmeter.nouns.pack import Pack
+from lightmeter.nouns.progress import SILENT, Progress
+from lightmeter.verbs.execution import Execution
+
+
+def features(
+    model: Model,
+    pack: Pack,
+    rows: NDArray[np.int64],
+    execution: Execution,
+    *,
+    mirror: bool,
+    start: str,
+    cache: Path,
+    progress: Progress = SILENT,
+) -> Tensor:
+    """What the model's head would read, float32[V, N, F], for the pack's rows under V = 1 or 2 fixed views.
+
+    Args:
+        mirror: add the mirror image of each picture as a second view.
+        start: the identity of the backbone's weights, part of the cache's key.
+        cache: folder for the result; a second call reads it.
+    """
+    identity = "|".join(
+        [pack.path.name, start, execution.dtype, str(mirror), hashlib.sha256(rows.tobytes()).hexdigest()]
+    )
+    path = cache / "features" / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npy"
+    if path.exists():
+        try:
+            return torch.from_numpy(np.load(path, allow_pickle=False))
+        except (ValueError, OSError):  # damaged: computed again below
+            path.unlink(missing_ok=True)
+    model.eval()
+    views: list[list[Tensor]] = [[] for _ in range(1 + mirror)]
+    with torch.no_grad(), execution.autocast(), progress.track("features", len(rows), "images") as advance:
+        for start_row in range(0, len(rows), execution.micro_batch):
+            some = rows[start_row : start_row + execution.micro_batch]
+            pixels = torch.from_numpy(pack.pixels[some]).to(execution.device)
+            for number, view in enumerate(views):
+                view.append(model.features(pixels.flip(2) if number else pixels).float().cpu())
+            advance(len(some))
+    result = torch.stack([torch.cat(view) for view in views])
+    buffer = io.BytesIO()
+    np.save(buffer, result.numpy(), allow_pickle=False)
+    write_atomic(path, buffer.getvalue())
+    return result
+
+
+def standardise(train: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation float32[F] over views and items of [V, N, F]; a constant feature keeps deviation 1."""
+    flat = train.flatten(0, 1)
+    deviation = flat.std(dim=0)
+    return flat.mean(dim=0), torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
+
+
+@torch.no_grad()
+def fold(head: nn.Linear, mean: Tensor, deviation: Tensor) -> None:
+    """Turn a head that reads standardised features into one that reads plain features, in place."""
+    head.weight.div_(deviation)
+    head.bias.sub_(head.weight @ mean)

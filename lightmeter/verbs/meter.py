@@ -1,0 +1,178 @@
+"""meter: measure this machine and these data, then choose what to train so that everything ends inside the budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lightmeter.errors import BudgetError
+from lightmeter.models import build_model
+from lightmeter.models.base import Model
+from lightmeter.models.views import MultiView
+from lightmeter.nouns.pack import Pack
+from lightmeter.nouns.recipe import Recipe
+from lightmeter.verbs.clock import Clock
+from lightmeter.verbs.execution import Execution
+from lightmeter.verbs.measure import Measurement, measure_training, rate_of
+
+WIDTHS = (0.5, 0.75, 1.0, 1.5, 2.0)
+_MARGIN = 0.97  # of the measured speed is planned with; the rest is for validation, saving and noise
+_EXPORT_SECONDS = 9.0  # writing a bundle and sitting its exam; mostly the graph exporter, whatever the network
+_REPORT_SECONDS = 7.0
+_FINISH_MARGIN = 1.2  # on the measured cost of the last evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What was chosen and why.
+
+    Attributes:
+        recipe: what will be computed.
+        execution: how.
+        train_until: seconds of the budget at which training must end; None without a budget.
+        measurements: what was measured.
+        sentences: the reasons, for people.
+    """
+
+    recipe: Recipe
+    execution: Execution
+    train_until: float | None
+    measurements: tuple[Measurement, ...] = ()
+    sentences: tuple[str, ...] = field(default=())
+
+    def document(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "execution": self.execution.document(),
+            "train_until": self.train_until,
+            "measurements": [measurement.document() for measurement in self.measurements],
+            "sentences": list(self.sentences),
+        }
+
+    @staticmethod
+    def parse(document: dict[str, Any], recipe: Recipe) -> Plan:
+        """Read what `document` wrote."""
+        return Plan(
+            recipe,
+            Execution(**document["execution"]),
+            document["train_until"],
+            tuple(Measurement(**entry) for entry in document["measurements"]),
+            tuple(document["sentences"]),
+        )
+
+
+def epochs_needed(n: int) -> float:
+    """Epochs that a network from scratch wants before a wider one pays: 12 for 50,000 images, more for fewer."""
+    return min(60.0, max(12.0, 12 * math.sqrt(50_000 / n)))
+
+
+def meter(
+    make: Callable[[float, float], Recipe],
+    pack: Pack,
+    train_rows: NDArray[np.int64],
+    *,
+    num_classes: int,
+    scored: int,
+    clock: Clock,
+    epochs: float | None,
+    widths: Sequence[float] = WIDTHS,
+) -> Plan:
+    """Measure training speed, precision and layout on real batches, then choose width and epochs.
+
+    Args:
+        make: (epochs, width) -> Recipe.
+        train_rows: rows of the pack to train on.
+        scored: images that are scored after training (validation and test).
+        epochs: as the user asked; None leaves them to the meter, which then needs a budget.
+        widths: that may be chosen among.
+
+    Raises:
+        BudgetError: not even one epoch of the smallest network fits; the message says what would.
+    """
+    probe = make(1.0, widths[0] if len(widths) == 1 else 1.0)
+    batch = min(probe.batch_size, len(train_rows))
+    sample = train_rows[:: max(1, len(train_rows) // 2000)]
+    pixels = torch.from_numpy(pack.pixels[sample])
+    inputs, targets = pixels[:batch], torch.from_numpy(pack.labels[sample[:batch]])
+    share = 30.0 if clock.budget is None else clock.budget
+    model = build_prepared(probe, num_classes, pixels)
+    execution, measurements = measure_training(model, inputs, targets, batch, seconds=min(8.0, 0.03 * share))
+    sentences = [execution_sentence(execution, measurements)]
+    if clock.budget is None:
+        assert epochs is not None
+        sentences.append(f"{epochs:g} epochs were asked for; there is no limit of time.")
+        return Plan(make(epochs, probe.model.width), execution, None, tuple(measurements), tuple(sentences))
+
+    options = []
+    for width in widths:
+        recipe = make(1.0, width)
+        candidate = build_prepared(recipe, num_classes, pixels)
+        some = inputs[: execution.micro_batch]
+        train = rate_of(candidate, some, execution, seconds=min(1.0, 0.004 * share), targets=targets[: len(some)])
+        plain = Execution(execution.device, "float32", "channels_last", execution.micro_batch, execution.threads)
+        viewed = MultiView(candidate, recipe.views)
+        infer = rate_of(viewed, inputs[:64], plain, seconds=min(1.0, 0.004 * share))
+        measurements.append(Measurement(f"training, width {width:g}, chosen execution", train, 0.0, True))
+        measurements.append(Measurement(f"scoring, width {width:g}, float32, {recipe.views} views", infer, 0.0, True))
+        finish = finish_seconds(scored, infer)
+        train_seconds = (clock.budget - finish) - clock.elapsed
+        options.append((width, train, finish, _MARGIN * train * train_seconds / len(train_rows)))
+        if len(options) > 1 and options[-1][3] < epochs_needed(len(train_rows)):
+            break  # wider ones are slower still
+    width, train, finish, possible = _best(options, epochs_needed(len(train_rows)))
+    if possible < (epochs or 1.0):
+        least = clock.elapsed + finish + 1.1 * (epochs or 1.0) * len(train_rows) / (_MARGIN * train)
+        raise too_short(clock, f"{epochs or 1.0:g} epochs of {len(train_rows):,} images", least)
+    chosen = epochs if epochs is not None else possible
+    sentences.append(
+        f"Training runs at about {train:,.0f} images/s at width {width:g}; the {clock.budget:.0f} s leave time for "
+        f"{possible:.1f} epochs, of which {chosen:.1f} are planned."
+    )
+    sentences.append(f"{finish:.0f} s are kept for export, the exam, scoring {scored:,} images and the report.")
+    until = clock.budget - finish
+    return Plan(make(chosen, width), execution, until, tuple(measurements), tuple(sentences))
+
+
+def build_prepared(recipe: Recipe, num_classes: int, pixels: torch.Tensor) -> Model:
+    """The recipe's model with its seed's random weights, and what it takes from training images uint8[N, S, S, C]."""
+    with torch.random.fork_rng():  # the builders draw from the global generator; give it back as it was
+        torch.manual_seed(recipe.seed)
+        model = build_model(recipe.model, num_classes, channels=recipe.preprocess.channels, size=recipe.preprocess.size)
+    model.prepare(pixels)
+    return model
+
+
+def _best(options: list[tuple[float, float, float, float]], needed: float) -> tuple[float, float, float, float]:
+    """The widest option that still gets the epochs it needs, else the one with the most epochs."""
+    enough = [option for option in options if option[3] >= needed]
+    return max(enough) if enough else max(options, key=lambda option: option[3])
+
+
+def finish_seconds(scored: int, images_per_second: float) -> float:
+    """Seconds to keep for everything after training: export, exam, scoring and the report."""
+    return _EXPORT_SECONDS + _REPORT_SECONDS + _FINISH_MARGIN * scored / images_per_second
+
+
+def too_short(clock: Clock, what: str, least: float) -> BudgetError:
+    """The error for a budget in which `what` does not fit, with the seconds that would do."""
+    return BudgetError(
+        f"The budget of {clock.budget:.0f} s is too short for {what}.",
+        f"at least {math.ceil(least / 5) * 5} s on this machine",
+        "give a longer --budget, or fewer or smaller images.",
+    )
+
+
+def execution_sentence(execution: Execution, measurements: list[Measurement]) -> str:
+    plain = measurements[0].images_per_second
+    best = max(m.images_per_second for m in measurements if m.accepted)
+    layout = execution.memory_format.replace("_", "-")
+    return (
+        f"{execution.dtype}, {layout}, {execution.micro_batch} images at a time is the fastest of {len(measurements)} ways "
+        f"tried that compute the right thing: {best / plain:.1f} times plain float32."
+    )

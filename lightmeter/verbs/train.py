@@ -1,0 +1,267 @@
+"""train: pictures to a measured, exported, honestly scored classifier, inside a wall-clock budget. The whole job."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lightmeter.errors import StorageError, UsageError
+from lightmeter.nouns.dataset import Dataset
+from lightmeter.nouns.files import write_atomic
+from lightmeter.nouns.pack import Pack
+from lightmeter.nouns.places import cache_folder
+from lightmeter.nouns.progress import SILENT, Progress
+from lightmeter.nouns.run import Run
+from lightmeter.nouns.split import Split
+from lightmeter.sources import open_source
+from lightmeter.verbs.check import check
+from lightmeter.verbs.clock import Clock
+from lightmeter.verbs.environment import environment
+from lightmeter.verbs.pack import pack as build_pack
+from lightmeter.verbs.split import split as draw_split
+
+DEFAULT_BUDGET = 600.0
+"""Seconds, where neither a budget nor a number of epochs is given."""
+
+
+class TrainOptions(TypedDict, total=False):
+    """What `train` takes beyond its source; see `Request` for each."""
+
+    budget: float | None
+    epochs: float | None
+    recipe: str
+    start: Path | None
+    freeze: tuple[str, ...]
+    settings: dict[str, str]
+    seed: int
+    out: Path | None
+    on_bad: str
+    allow_leak: bool
+    class_names: Path | None
+    path_column: str | None
+    label_column: str | None
+    group_column: str | None
+
+
+class Request(BaseModel):
+    """What was asked for, kept in the run so that it can be resumed.
+
+    Attributes:
+        source: folder, table or named data set.
+        budget: seconds, from process start to the last file written.
+        epochs: instead of, or within, the budget.
+        recipe: a name in `RECIPES`, or "auto".
+        start: safetensors file of start weights.
+        freeze: blocks not to train, or ("all",).
+        settings: `{"optimizer.lr": "0.1"}`, laid over the recipe.
+        on_bad: "error" or "quarantine".
+        allow_leak: record test pictures that stand in train instead of refusing them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    budget: float | None = Field(default=None, gt=0)
+    epochs: float | None = Field(default=None, gt=0)
+    recipe: str = "auto"
+    start: Path | None = None
+    freeze: tuple[str, ...] = ()
+    settings: dict[str, str] = {}
+    seed: int = Field(default=0, ge=0)
+    on_bad: str = "error"
+    allow_leak: bool = False
+    class_names: Path | None = None
+    path_column: str | None = None
+    label_column: str | None = None
+    group_column: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """Where everything is and how good the model is: `result.json` of the run."""
+
+    run: Path
+    bundle: Path
+    report: Path
+    values: dict[str, Any]
+
+    def document(self) -> dict[str, Any]:
+        """What `lightmeter train --json` prints."""
+        return {"run": str(self.run), "bundle": str(self.bundle), "report": str(self.report), **self.values}
+
+
+def train(
+    source: str,
+    *,
+    resume: bool = False,
+    began: float | None = None,
+    progress: Progress = SILENT,
+    **options: Unpack[TrainOptions],
+) -> TrainResult:
+    """Check, split, pack, plan, train, calibrate, export, test once, report.
+
+    Args:
+        source: a folder of pictures, a table of them, or a named data set.
+        resume: go on with the run in `out`; its own request counts, and time it used before is counted.
+        began: `time.monotonic()` at which the budget begins; now by default.
+        progress: where to show what is going on.
+        **options: see `Request`; `out` is the run folder (default: a new one below `runs/`).
+
+    Raises:
+        LightmeterError: see `lightmeter.errors`; a run that was begun can be resumed.
+        KeyboardInterrupt: stopped by Ctrl-C or SIGTERM, resumable.
+    """
+    out = options.pop("out", None)
+    if resume:
+        if out is None:
+            raise UsageError("--resume was given without --out.", "the folder of the run to go on with")
+        run = Run.open(out)
+        request = Request.model_validate(_less_format(run.read("request")))
+        if request.source != source:
+            raise UsageError(f"{out} was trained on {request.source!r}, not on {source!r}.", "the same source")
+        if run.has("result"):
+            progress.say("That run is complete.")
+            return _result(run)
+    else:
+        request = Request(source=source, **options)
+        if request.budget is None and request.epochs is None:
+            request = request.model_copy(update={"budget": DEFAULT_BUDGET})
+        run = Run.create(out or _default_folder(source))
+        run.write("request", request.model_dump(mode="json"))
+    return _Job(request, run, _clock(run, request, began), progress).go()
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One training; `go` reads top to bottom."""
+
+    request: Request
+    run: Run
+    clock: Clock
+    progress: Progress
+
+    def go(self) -> TrainResult:
+        """Do the job, leaving out what an earlier, interrupted attempt has done."""
+        # Imported here: PyTorch takes seconds to load, and a mistake in the arguments should show at once.
+        from lightmeter.verbs.prepare import choose_preprocess, prepare
+
+        request, run, clock, progress = self.request, self.run, self.clock, self.progress
+        phases = _Phases(clock)
+        dataset = open_source(
+            request.source,
+            class_names=request.class_names,
+            path_column=request.path_column,
+            label_column=request.label_column,
+            group_column=request.group_column,
+        )
+        check(dataset)
+        phases.end("open the source")
+        preprocess = choose_preprocess(dataset, request, clock)
+        pack = build_pack(dataset, preprocess, cache=cache_folder(), on_bad=request.on_bad, progress=progress)
+        dataset = dataset.without(pack.bad)
+        phases.end("decode and pack")
+        split = self._split(dataset, pack)
+        self._describe(dataset, pack, split)
+        phases.end("split")
+        training = prepare(request, run, dataset, pack, split, clock, progress)
+        phases.end("measure and plan")
+        training.learn()
+        phases.end("train")
+        values = training.finish(split)
+        phases.end("calibrate, export and test")
+        return self._report(dataset, pack, values, phases)
+
+    def _split(self, dataset: Dataset, pack: Pack) -> Split:
+        path = self.run.path / "split.json"
+        if path.exists():  # resuming: the split is kept as ids and never drawn again
+            kept = Split.load(path)
+            if kept.fingerprint != dataset.fingerprint:
+                raise StorageError(
+                    f"The data behind {self.request.source!r} have changed since this run began.",
+                    "the same pictures",
+                    "start a new run with another --out.",
+                )
+            return kept
+        split = draw_split(dataset, pack.pixel_hashes, seed=self.request.seed, allow_leak=self.request.allow_leak)
+        split.save(path)
+        return split
+
+    def _describe(self, dataset: Dataset, pack: Pack, split: Split) -> None:
+        counts = {"train": len(split.train), "val": len(split.val), "test": len(split.test)}
+        facts = {**counts, "origin": split.origin, "leaks": len(split.leaks), "clusters": split.clusters}
+        self.run.write("data", {**dataset.summary(), "split": facts, "canvas_notes": dict(pack.notes)})
+        self.run.write("environment", environment(self.request.seed))
+        self.progress.say(
+            f"{dataset.name}: {len(dataset):,} pictures of {len(dataset.classes)} classes; "
+            + ", ".join(f"{count:,} {name}" for name, count in counts.items())
+        )
+
+    def _report(self, dataset: Dataset, pack: Pack, values: dict[str, Any], phases: _Phases) -> TrainResult:
+        from lightmeter.verbs.report import report
+
+        run, clock = self.run, self.clock
+        plan = _less_format(run.read("plan"))
+        epochs = run.epochs()
+        _write_history(run, epochs)
+        values = {"seconds": round(clock.elapsed, 2), "budget": clock.budget, "epochs": epochs[-1]["epoch"], **values}
+        run.write("plan", {**plan, "phases": phases.document()})
+        run.write("result", {**values, "complete": False})
+        report(run.path, pack=pack)
+        phases.end("report")
+        run.write("plan", {**plan, "phases": phases.document()})
+        values["seconds"] = round(clock.elapsed, 2)
+        run.write("result", values)
+        return _result(run)
+
+
+class _Phases:
+    """Seconds that each part of the job took."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock, self.names, self.last = clock, [("start", round(clock.elapsed, 2))], clock.elapsed
+
+    def end(self, name: str) -> None:
+        now = self.clock.elapsed
+        self.names.append((name, round(now - self.last, 2)))
+        self.last = now
+
+    def document(self) -> list[dict[str, Any]]:
+        return [{"name": name, "seconds": seconds} for name, seconds in self.names]
+
+
+def _clock(run: Run, request: Request, began: float | None) -> Clock:
+    began = time.monotonic() if began is None else began
+    path = run.state / "state.json"
+    if path.exists():  # what an earlier attempt used counts
+        import json
+
+        began -= float(json.loads(path.read_text())["counters"]["elapsed"])
+    return Clock(began, request.budget)
+
+
+def _result(run: Run) -> TrainResult:
+    return TrainResult(run.path, run.bundle, run.report, _less_format(run.read("result")))
+
+
+def _less_format(document: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if name != "format"}
+
+
+def _default_folder(source: str) -> Path:
+    name = Path(source).stem or "pictures"
+    return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _write_history(run: Run, epochs: list[dict[str, Any]]) -> None:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(epochs[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(epochs)
+    write_atomic(run.path / "history.csv", buffer.getvalue())
