@@ -94,7 +94,7 @@ class Pack:
                 dataset_fingerprint=document["dataset"],
                 document=document,
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
             fix = "delete the folder; it will be made again from the pictures."
             raise FormatError(f"{path} is not a whole pack ({error}).", "a pack as `train` makes it", fix) from error
         shape = (n, preprocess.size, preprocess.size, preprocess.channels)

@@ -1,0 +1,82 @@
+"""What a Pack refuses to open; how it is made is tested with its verb."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightmeter.errors import FormatError
+from lightmeter.nouns.pack import Pack, _lines, lines
+from lightmeter.nouns.preprocess import Preprocess
+
+
+def written(folder: Path, **changes: object) -> Path:
+    """A pack of two canvases, written out by hand as the format says."""
+    folder.mkdir()
+    np.save(folder / "canvases.npy", np.arange(2 * 8 * 8, dtype=np.uint8).reshape(2, 8, 8, 1))
+    np.save(folder / "labels.npy", np.array([1, 0], np.int64))
+    (folder / "ids.txt").write_bytes(b"a/1\0b\n2")
+    (folder / "hashes.txt").write_bytes(b"x\0y")
+    files = {file.name: file.stat().st_size for file in folder.iterdir()}
+    document = {
+        "format": 1,
+        "n": 2,
+        "dataset": "d",
+        "preprocess": Preprocess(size=8, channels=1).model_dump(mode="json"),
+        "files": files,
+        "notes": {"animated: first frame": 1},
+        "bad": [{"id": "c", "reason": "the file is empty"}],
+    }
+    (folder / "pack.json").write_text(json.dumps(document | changes))
+    return folder
+
+
+def test_a_pack_opens_as_it_was_written(tmp_path: Path) -> None:
+    pack = Pack.open(written(tmp_path / "pack"))
+    assert pack.ids == ("a/1", "b\n2") and pack.pixel_hashes == ("x", "y") and len(pack) == 2
+    assert pack.rows(["b\n2", "a/1", "b\n2"]).tolist() == [1, 0, 1] and pack.rows([]).dtype == np.int64
+    assert pack.bad[0].reason == "the file is empty" and pack.notes == {"animated: first frame": 1}
+    assert pack.pixels[1, 0, 0, 0] == 64 and not pack.pixels.flags.writeable
+    with pytest.raises(KeyError):
+        pack.rows(["c"])
+
+
+def test_a_number_from_the_future_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="upgrade Lightmeter"):
+        Pack.open(written(tmp_path / "pack", format=2))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: np.save(folder / "canvases.npy", np.zeros((2, 8, 8, 3), np.uint8)),
+        lambda folder: np.save(folder / "labels.npy", np.zeros(2, np.int32)),
+        lambda folder: np.save(folder / "labels.npy", np.array([{}, 1], object), allow_pickle=True),
+        lambda folder: (folder / "ids.txt").write_bytes(b"only one"),
+        lambda folder: (folder / "hashes.txt").unlink(),
+        lambda folder: (folder / "canvases.npy").write_bytes(b""),
+        shutil.rmtree,
+    ],
+)
+@pytest.mark.parametrize("sizes", [True, False])
+def test_what_is_not_whole_is_refused(tmp_path: Path, damage: Callable[[Path], object], sizes: bool) -> None:
+    """Also where the sizes that were written down happen to fit."""
+    folder = written(tmp_path / "pack")
+    damage(folder)
+    if sizes and folder.exists():
+        document = json.loads((folder / "pack.json").read_text())
+        document["files"] = {file.name: file.stat().st_size for file in folder.iterdir() if file.suffix != ".json"}
+        (folder / "pack.json").write_text(json.dumps(document))
+    with pytest.raises(FormatError):
+        Pack.open(folder)
+
+
+@pytest.mark.parametrize("texts", [(), ("a",), ("a", "b"), ("with\nline", "größe", "\udcff not utf-8")])
+def test_texts_come_back(tmp_path: Path, texts: tuple[str, ...]) -> None:
+    (tmp_path / "texts").write_bytes(lines(texts))
+    assert _lines(tmp_path / "texts") == texts
