@@ -1,0 +1,71 @@
+"""verify, inspect, doctor: whether things are what they should be."""
+
+from __future__ import annotations
+
+import json as documents
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lightmeter.cli import show
+from lightmeter.cli.options import Json
+
+GATE = 1
+"""Exit code of a check that did not hold."""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put the commands on the application."""
+    for command in (verify, inspect, doctor):
+        app.command()(command)
+
+
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="What to verify.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Check a bundle's files and let it take its exam again."""
+    from lightmeter.verbs.verify import verify as run
+
+    document = run(path).document()
+    if json:
+        show.emit(document)
+        return
+    show.line("Everything is as it was written, and the exam is passed.", "bold green")
+    show.pairs(document.items())
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="ANY", help="A run, a bundle, a split, ...", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Say what a file or folder is, and show what it holds."""
+    from lightmeter.verbs.inspect import inspect as run
+
+    document = run(path)
+    if json:
+        show.emit(document)
+    else:
+        show.line(documents.dumps(document, indent=2, ensure_ascii=False, default=str))
+
+
+def doctor(json: Json = False) -> None:
+    """Look at this machine and installation.
+
+    Versions, processor, memory, disk, data sets, and what is missing, with the way out.
+    """
+    from lightmeter.verbs.doctor import doctor as run
+
+    found = run()
+    if json:
+        show.emit(found.document())
+    else:
+        for title, rows in found.sections.items():
+            show.line(title, "bold")
+            show.pairs(rows.items())
+        for problem in found.problems:
+            show.line(f"! {problem}", "yellow")
+        show.line("OK" if found.ok else f"{len(found.problems)} to look at", "bold green" if found.ok else "bold red")
+    if not found.ok:
+        raise typer.Exit(GATE)

@@ -1,0 +1,82 @@
+"""predict and serve: what a bundle says of pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lightmeter.cli import show
+from lightmeter.cli.options import BundlePath, Json
+from lightmeter.cli.progress import open_progress
+
+if TYPE_CHECKING:
+    from lightmeter.nouns.prediction import Prediction
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put the commands on the application."""
+    app.command()(predict)
+    app.command()(serve)
+
+
+def predict(
+    bundle: BundlePath,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE|FOLDER...", help="Pictures, or folders of them.", show_default=False)
+    ],
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the predictions to this file as well.")] = None,
+    json: Json = False,
+) -> None:
+    """Name what pictures show.
+
+    Probabilities are calibrated; where the model should not be trusted, the note says why.
+    """
+    from lightmeter.nouns.files import write_atomic
+    from lightmeter.verbs.predict import predict as run
+
+    found = run(bundle, files, progress=open_progress())
+    if csv_file is not None:
+        write_atomic(csv_file, _csv(found))
+    if json:
+        show.emit({"predictions": [prediction.document() for prediction in found]})
+        return
+    show.table(
+        ("file", "label", "probability", "then", "note"),
+        [
+            (
+                prediction.file,
+                prediction.label,
+                f"{prediction.probability:.1%}",
+                ", ".join(f"{label} {share:.1%}" for label, share in prediction.top[1:3]),
+                prediction.reason,
+            )
+            for prediction in found
+        ],
+    )
+
+
+def serve(
+    bundle: BundlePath,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+) -> None:
+    """Serve a bundle over HTTP.
+
+    It takes its exam before it listens. The page at / takes pictures by drag and drop.
+    """
+    from lightmeter.verbs.serve import serve as run
+
+    run(bundle, host=host, port=port)
+
+
+def _csv(predictions: list[Prediction]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("file", "label", "probability", "abstain", "reason"))
+    for found in predictions:
+        writer.writerow((found.file, found.label, f"{found.probability:.6f}", found.abstain, found.reason or ""))
+    return buffer.getvalue()

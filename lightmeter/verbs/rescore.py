@@ -1,0 +1,147 @@
+"""rescore: a run or a bundle, and pictures, to an Evaluation: `evaluate` for whoever has paths in hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from lightmeter.errors import DataError, FormatError, UsageError
+from lightmeter.nouns.bundle import Bundle
+from lightmeter.nouns.dataset import Dataset
+from lightmeter.nouns.evaluation import Evaluation
+from lightmeter.nouns.pack import Pack
+from lightmeter.nouns.places import cache_folder
+from lightmeter.nouns.progress import SILENT, Progress
+from lightmeter.nouns.run import Run
+from lightmeter.runners import open_runner
+from lightmeter.sources import open_source
+from lightmeter.verbs.evaluate import document, open_test, score
+from lightmeter.verbs.pack import pack
+
+OnBad = Literal["error", "quarantine"]
+
+
+def rescore(
+    path: Path,
+    source: str | None = None,
+    *,
+    split: str = "test",
+    on_bad: OnBad = "error",
+    class_names: Path | None = None,
+    path_column: str = "",
+    label_column: str = "",
+    progress: Progress = SILENT,
+) -> tuple[Evaluation, dict[str, Any]]:
+    """Score the exported model of a run, or a bundle.
+
+    Without a source, a run's own split is scored; opening its test part is written into its ledger. With a source,
+    all its pictures are scored, or its part `split` where it has one.
+
+    Returns:
+        the Evaluation, and its JSON document, with "opened" for a run's test split.
+
+    Raises:
+        UsageError: a bundle without a source, or an unknown split.
+        DataError: the source is what the bundle was trained on, or has classes that the model does not know.
+    """
+    if split not in ("test", "val"):
+        raise UsageError(f"--split {split!r} cannot be scored.", "test or val")
+    run = Run.open(path) if (path / "request.json").exists() else None
+    bundle = Bundle.open(run.bundle if run else path)
+    if source is None:
+        if run is None:
+            raise UsageError(f"{path} is a bundle, which holds no pictures.", "a source to score", _GIVE_RUN)
+        return _own(run, bundle, split, progress)
+    dataset = open_source(
+        source,
+        class_names=class_names,
+        path_column=path_column,
+        label_column=label_column,
+        on_bad=on_bad,
+        progress=progress,
+    )
+    if bundle.provenance.get("fingerprint") == dataset.fingerprint:
+        raise DataError(
+            f"{source} is what this model was trained on, so most of its pictures would be scored from memory.",
+            "pictures that the model has not seen",
+            _GIVE_RUN,
+        )
+    dataset = _in_classes_of(bundle, dataset)
+    canvases = pack(dataset, bundle.preprocess, cache=cache_folder(), on_bad=on_bad, progress=progress)
+    part = split if split in dataset.splits else ""
+    kept = set(canvases.ids)
+    ids = [id for id, name in zip(dataset.ids, dataset.splits, strict=True) if name == part or not part if id in kept]
+    evaluation = _score(bundle, canvases, ids, part or "all", progress)
+    return evaluation, document(evaluation)
+
+
+def scored(path: Path, split: str) -> Evaluation:
+    """What a run kept of its own scoring. Raises UsageError, FormatError."""
+    if split not in ("test", "val"):
+        raise UsageError(f"--split {split!r} was not scored.", "test or val")
+    run = Run.open(path)
+    file = run.path / "evaluation" / f"{split}.npz"
+    if not file.exists():
+        raise FormatError(f"{path} has no scores of its {split} split.", "a finished run", "go on with it by --resume.")
+    return Evaluation.load(file)
+
+
+_GIVE_RUN = "name the run folder without a source to score its locked test split, or name other pictures."
+
+
+def _own(run: Run, bundle: Bundle, split: str, progress: Progress) -> tuple[Evaluation, dict[str, Any]]:
+    request = run.read("request")
+    dataset = open_source(
+        request["source"],
+        class_names=None if request["class_names"] is None else Path(request["class_names"]),
+        path_column=request["path_column"] or "",
+        label_column=request["label_column"] or "",
+        group_column=request["group_column"] or "",
+        on_bad=request["on_bad"],
+        progress=progress,
+    )
+    canvases = pack(dataset, bundle.preprocess, cache=cache_folder(), on_bad=request["on_bad"], progress=progress)
+    if split == "val":
+        evaluation = _score(bundle, canvases, run.split.val, split, progress)
+        return evaluation, document(evaluation)
+    opened = open_test(
+        open_runner(bundle),
+        canvases,
+        run.split,
+        bundle.classes,
+        ledger=run.ledger,
+        by="evaluate",
+        recipe_key=bundle.recipe_key,
+        temperature=bundle.temperature,
+        progress=progress,
+    )
+    return opened.evaluation, opened.document()
+
+
+def _score(bundle: Bundle, canvases: Pack, ids: Any, split: str, progress: Progress) -> Evaluation:
+    return score(
+        open_runner(bundle),
+        canvases,
+        ids,
+        bundle.classes,
+        split=split,
+        temperature=bundle.temperature,
+        progress=progress,
+    )
+
+
+def _in_classes_of(bundle: Bundle, dataset: Dataset) -> Dataset:
+    """The Dataset with labels that index the bundle's classes. Raises DataError where it has others."""
+    place = {name: label for label, name in enumerate(bundle.classes)}
+    unknown = [name for name in dataset.classes if name not in place]
+    if unknown:
+        raise DataError(
+            f"{dataset.name} has classes that the model does not know: {', '.join(unknown[:10])}.",
+            "some of " + ", ".join(bundle.classes[:20]),
+            "rename them with --class-names.",
+        )
+    labels = np.array([place[name] for name in dataset.classes], np.int64)[dataset.labels]
+    return replace(dataset, classes=tuple(bundle.classes), labels=labels)
