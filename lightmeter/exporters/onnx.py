@@ -1,0 +1,101 @@
+"""A torch module -> one ONNX file, and the module's own answers in float32 to hold that file against."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from lightmeter.errors import BundleError
+from lightmeter.nouns.files import write_atomic
+
+OPSET = 20
+"""The newest operator set that every ONNX Runtime we allow can run."""
+
+
+def export_onnx(module: nn.Module, path: Path, *, size: int, channels: int) -> None:
+    """Write `module` as uint8[N, S, S, C] -> float32[N, K], any N, in evaluation mode and float32.
+
+    What the exporter notes about source files and call stacks is left out: it names places on this machine, and
+    equal modules should give equal files.
+
+    Raises:
+        BundleError: the module does something that has no ONNX form.
+    """
+    import onnx  # 0.3 s, and needed only here
+
+    example = torch.zeros(2, size, size, channels, dtype=torch.uint8)
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                plain_copy(module),
+                (example,),
+                dynamo=True,
+                verbose=False,
+                verify=False,
+                opset_version=OPSET,
+                input_names=["pixels"],
+                output_names=["logits"],
+                dynamic_shapes=({0: torch.export.Dim("n")},),
+            )
+        assert program is not None
+        graph = program.model_proto
+        _strip(graph)
+        onnx.checker.check_model(graph)
+    except (torch.onnx.OnnxExporterError, RuntimeError, ValueError, onnx.checker.ValidationError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise BundleError(
+            f"The model could not be written as an ONNX graph: {first}",
+            "a module made of standard operators whose path does not depend on the pixels",
+        ) from error
+    write_atomic(path, graph.SerializeToString(deterministic=True))
+
+
+def reference_logits(module: nn.Module, canvases: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """uint8[N, S, S, C] -> float32[N, K]: what the module itself says, in float32 on the CPU."""
+    with torch.no_grad():
+        logits: NDArray[np.float32] = plain_copy(module)(torch.from_numpy(canvases)).numpy()
+    return logits
+
+
+def plain_copy(module: nn.Module) -> nn.Module:
+    """A copy in evaluation mode, in float32, on the CPU; the module itself stays as it is."""
+    return copy.deepcopy(module).eval().to("cpu", torch.float32)
+
+
+def _strip(graph: Any) -> None:
+    """Delete the exporter's notes everywhere in a ModelProto."""
+    body = graph.graph
+    for part in (graph, body, *body.node, *body.input, *body.output, *body.initializer, *body.value_info):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    body.ClearField("value_info")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what the exporter tells its own developers (missing torchvision, deprecations) from the user."""
+    here = threading.get_ident()
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return record.thread != here or not record.name.startswith("torch.onnx") or record.levelno >= logging.ERROR
+
+    handlers = [*logging.getLogger("torch").handlers, *logging.getLogger("torch.onnx").handlers]
+    for handler in handlers:
+        handler.addFilter(wanted)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(wanted)

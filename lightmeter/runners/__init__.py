@@ -1,0 +1,37 @@
+"""Bundle -> a function from raw pixels to logits. One entry per kind of graph; none of them loads torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmeter.errors import BundleError
+from lightmeter.nouns.bundle import Bundle
+from lightmeter.runners.onnx import open_onnx
+
+Runner = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""uint8[N, S, S, C] -> float32[N, K]; may be called from several threads at once."""
+
+RUNNERS: dict[str, Callable[..., Runner]] = {"onnx": open_onnx}
+
+
+def open_runner(bundle: Bundle, *, threads: int = 0) -> Runner:
+    """Load the bundle's graph.
+
+    Args:
+        threads: that one call may use; 0 stands for every core this process may run on.
+
+    Raises:
+        BundleError: the graph is of a kind we have no runner for, cannot be loaded, or does not fit its card.
+    """
+    if bundle.graph not in RUNNERS:
+        raise BundleError(f"The bundle holds a graph of kind {bundle.graph!r}.", "one of " + ", ".join(sorted(RUNNERS)))
+    return RUNNERS[bundle.graph](bundle, threads=threads or cores())
+
+
+def cores() -> int:
+    """How many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

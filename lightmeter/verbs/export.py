@@ -1,0 +1,131 @@
+"""Export: a trained module -> a bundle that has passed its exam, or an error and no bundle."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import PIL
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save
+from torch import nn
+
+from lightmeter import __version__
+from lightmeter.exporters import EXPORTERS
+from lightmeter.exporters.onnx import reference_logits
+from lightmeter.models.views import MultiView
+from lightmeter.nouns.bundle import (
+    CANVASES,
+    EXAM,
+    FORMAT,
+    GRAPH,
+    IMAGES,
+    LOGITS,
+    WEIGHTS,
+    Bundle,
+    Tolerance,
+    write_card,
+)
+from lightmeter.nouns.files import atomic_folder, write_atomic, write_json
+from lightmeter.nouns.preprocess import Preprocess, describe
+from lightmeter.runners import open_runner
+from lightmeter.verbs.verify import ExamResult, sit_exam
+
+MOST_EXAM_IMAGES = 32
+
+
+def write_bundle(
+    path: Path,
+    module: nn.Module,
+    *,
+    classes: Sequence[str],
+    preprocess: Preprocess,
+    temperature: float,
+    abstain_below: float,
+    recipe_key: str,
+    scores: dict[str, Any],
+    provenance: dict[str, Any],
+    exam: Sequence[tuple[str, bytes]],
+) -> ExamResult:
+    """Write `module` and its exam to the folder `path`, replacing a bundle that stands there.
+
+    Args:
+        module: raw pixels uint8[N, S, S, C] -> logits; left as it is. A MultiView is exported with its views, and
+            its plain model's weights are kept under their own names.
+        exam: (id, original file's bytes), at most 32; they travel with the bundle, metadata and all.
+
+    Raises:
+        ExamError: the exported graph does not answer as the module does; nothing is left behind.
+        BundleError: the module has no ONNX form.
+        StorageError: the folder cannot be written.
+    """
+    assert 1 <= len(exam) <= MOST_EXAM_IMAGES, f"{len(exam)} exam images"
+    canvases = np.stack([preprocess.canvas(data).pixels for _, data in exam])
+    plain = module.model if isinstance(module, MultiView) else module
+    with atomic_folder(path) as folder:
+        EXPORTERS["onnx"](module, folder / GRAPH, size=preprocess.size, channels=preprocess.channels)
+        # Each tensor on its own: safetensors refuses tensors that share memory.
+        weights = {
+            name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in plain.state_dict().items()
+        }
+        write_atomic(folder / WEIGHTS, save(weights))
+        _write_exam(folder, exam, canvases, reference_logits(module, canvases))
+        card = {
+            "lightmeter": __version__,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "graph": "onnx",
+            "classes": list(classes),
+            "preprocess": preprocess.model_dump(mode="json"),
+            "temperature": temperature,
+            "abstain_below": abstain_below,
+            "views": module.views if isinstance(module, MultiView) else 1,
+            "recipe_key": recipe_key,
+            "scores": scores,
+            "provenance": provenance,
+        }
+        write_card(folder, card)
+        bundle = Bundle.open(folder)
+        return sit_exam(bundle, open_runner(bundle))
+
+
+def record_scores(path: Path, scores: dict[str, Any]) -> None:
+    """Write the scores of a bundle anew: the test split is opened only once the bundle exists."""
+    bundle = Bundle.open(path)
+    card = bundle.model_dump(mode="json", exclude={"format", "files", "seal"})
+    write_card(path, {**card, "scores": scores})
+
+
+def _write_exam(
+    folder: Path, exam: Sequence[tuple[str, bytes]], canvases: NDArray[np.uint8], logits: NDArray[np.float32]
+) -> None:
+    items = []
+    for number, (id, data) in enumerate(exam):
+        name = f"{IMAGES}/{number:03d}{_suffix(id, data)}"
+        write_atomic(folder / name, data)
+        items.append({"file": name, "id": id})
+    for name, array in ((CANVASES, canvases), (LOGITS, logits)):
+        stream = io.BytesIO()
+        np.save(stream, array, allow_pickle=False)
+        write_atomic(folder / name, stream.getvalue())
+    made_with = {
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "onnx": importlib.metadata.version("onnx"),
+    }
+    document = {"format": FORMAT, "items": items, "tolerance": Tolerance().model_dump(), "made_with": made_with}
+    write_json(folder / EXAM, document)
+
+
+def _suffix(id: str, data: bytes) -> str:
+    """The file's own ending where that is a plain one, else one by what it holds: array items have no ending."""
+    own = PurePosixPath(id).suffix.lower()
+    return own if own[1:].isalnum() and own.isascii() and len(own) <= 5 else f".{describe(data).format.lower()}"
