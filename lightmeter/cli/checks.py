@@ -28,12 +28,12 @@ def verify(
     """Check a bundle's files and let it take its exam again."""
     from lightmeter.verbs.verify import verify as run
 
-    document = run(path).document()
+    passed = run(path)
     if json:
-        show.emit(document)
+        show.emit({"path": str(path), "exam": passed.document()})
         return
-    show.line("Everything is as it was written, and the exam is passed.", "bold green")
-    show.pairs(document.items())
+    show.line(f"{path} is as it was written, and it passes its exam.", "bold green")
+    show.line(f"{passed.n} pictures, largest difference {passed.max_abs_diff:.2g}")
 
 
 def inspect(
@@ -53,7 +53,8 @@ def inspect(
 def doctor(json: Json = False) -> None:
     """Look at this machine and installation.
 
-    Versions, processor, memory, disk, data sets, and what is missing, with the way out.
+    Versions, processor, memory, disk, data sets, and what is missing, with
+    the way out.
     """
     from lightmeter.verbs.doctor import doctor as run
 
@@ -64,6 +65,8 @@ def doctor(json: Json = False) -> None:
         for title, rows in found.sections.items():
             show.line(title, "bold")
             show.pairs(rows.items())
+        for note in found.notes:
+            show.line(f"  {note}", "dim")
         for problem in found.problems:
             show.line(f"! {problem}", "yellow")
         show.line("OK" if found.ok else f"{len(found.problems)} to look at", "bold green" if found.ok else "bold red")

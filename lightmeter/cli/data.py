@@ -48,7 +48,8 @@ def fetch(
 ) -> None:
     """Put a named data set into the data folder.
 
-    It comes from its owner's address, or from a copy that is here already. No other verb opens a connection.
+    It comes from its owner's address, or with --from from a copy that is here
+    already. No other command opens a connection.
     """
     from lightmeter.verbs.fetch import fetch as run
 
@@ -70,7 +71,8 @@ def check(
 ) -> None:
     """Look at pictures before training on them.
 
-    Decodes every one; reports classes, duplicates, label conflicts, leaks, and files that cannot be used.
+    Decodes every one; reports classes, duplicates, label conflicts, leaks,
+    and files that cannot be used.
     """
     from lightmeter.verbs.check import check as run
 

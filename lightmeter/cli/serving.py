@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lightmeter.cli import show
 from lightmeter.cli.options import BundlePath, Json
 from lightmeter.cli.progress import open_progress
-
-if TYPE_CHECKING:
-    from lightmeter.nouns.prediction import Prediction
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,14 +28,18 @@ def predict(
 ) -> None:
     """Name what pictures show.
 
-    Probabilities are calibrated; where the model should not be trusted, the note says why.
+    Probabilities are calibrated; where the model should not be trusted, the
+    note says why.
     """
+    from lightmeter.nouns.bundle import Bundle
     from lightmeter.nouns.files import write_atomic
+    from lightmeter.nouns.prediction import to_csv
     from lightmeter.verbs.predict import predict as run
+    from lightmeter.verbs.verify import bundle_in
 
-    found = run(bundle, files, progress=open_progress())
+    found = run(Bundle.open(bundle_in(bundle)), files, progress=open_progress())
     if csv_file is not None:
-        write_atomic(csv_file, _csv(found))
+        write_atomic(csv_file, to_csv(found))
     if json:
         show.emit({"predictions": [prediction.document() for prediction in found]})
         return
@@ -49,8 +48,8 @@ def predict(
         [
             (
                 prediction.file,
-                prediction.label,
-                f"{prediction.probability:.1%}",
+                prediction.label or "-",
+                "-" if prediction.probability is None else f"{prediction.probability:.1%}",
                 ", ".join(f"{label} {share:.1%}" for label, share in prediction.top[1:3]),
                 prediction.reason,
             )
@@ -66,17 +65,9 @@ def serve(
 ) -> None:
     """Serve a bundle over HTTP.
 
-    It takes its exam before it listens. The page at / takes pictures by drag and drop.
+    It takes its exam before it listens. The page at / takes pictures by drag
+    and drop.
     """
     from lightmeter.verbs.serve import serve as run
 
     run(bundle, host=host, port=port)
-
-
-def _csv(predictions: list[Prediction]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("file", "label", "probability", "abstain", "reason"))
-    for found in predictions:
-        writer.writerow((found.file, found.label, f"{found.probability:.6f}", found.abstain, found.reason or ""))
-    return buffer.getvalue()

@@ -70,8 +70,8 @@ def train(
 ) -> None:
     """Make a classifier: the whole job, inside the budget.
 
-    Checks the data, splits them, measures this machine, trains, calibrates, exports a bundle that passes its exam,
-    opens the test split once, and writes the report.
+    Checks the data, splits them, measures this machine, trains, calibrates,
+    exports a bundle that passes its exam, opens the test split once, reports.
     """
     from lightmeter.verbs.clock import process_start
     from lightmeter.verbs.train import train as run
@@ -123,9 +123,10 @@ def evaluate(
 ) -> None:
     """Score a model, with intervals and per class.
 
-    Without a source, a run's own locked test split is scored, and that opening is written into the run's ledger.
+    Without a source, a run's own locked test split is scored, and that
+    opening is written into the run's ledger.
     """
-    from lightmeter.verbs.rescore import rescore
+    from lightmeter.verbs.again import rescore
 
     evaluation, document = rescore(
         model,
@@ -155,10 +156,11 @@ def compare(
 ) -> None:
     """Say whether runs differ, picture by picture.
 
-    Gives the difference with its interval and p, and how many more pictures would show it where it does not show.
+    Gives the difference with its interval and p, and where it does not show,
+    how many more pictures would show it.
     """
+    from lightmeter.verbs.again import scored
     from lightmeter.verbs.compare import compare as run
-    from lightmeter.verbs.rescore import scored
 
     if len(runs) < 2:
         raise UsageError("compare was given one run.", "two or more runs that scored the same pictures")
@@ -195,7 +197,7 @@ def export(
 
     It must pass its exam, or nothing is left behind.
     """
-    from lightmeter.verbs.export import export as write
+    from lightmeter.verbs.again import export as write
 
     document = write(run, out, progress=open_progress())
     if json:

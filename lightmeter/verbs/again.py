@@ -1,4 +1,4 @@
-"""rescore: a run or a bundle, and pictures, to an Evaluation: `evaluate` for whoever has paths in hand."""
+"""again: a finished run or bundle, by its path, scored again, read again or exported again."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any, Literal
 import numpy as np
 
 from lightmeter.errors import DataError, FormatError, UsageError
-from lightmeter.nouns.bundle import Bundle
+from lightmeter.nouns.bundle import EXAM, Bundle
 from lightmeter.nouns.dataset import Dataset
 from lightmeter.nouns.evaluation import Evaluation
+from lightmeter.nouns.files import read_json
 from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.places import cache_folder
 from lightmeter.nouns.progress import SILENT, Progress
@@ -20,6 +21,7 @@ from lightmeter.runners import open_runner
 from lightmeter.sources import open_source
 from lightmeter.verbs.evaluate import document, open_test, score
 from lightmeter.verbs.pack import pack
+from lightmeter.verbs.verify import bundle_in
 
 OnBad = Literal["error", "quarantine"]
 
@@ -50,7 +52,7 @@ def rescore(
     if split not in ("test", "val"):
         raise UsageError(f"--split {split!r} cannot be scored.", "test or val")
     run = Run.open(path) if (path / "request.json").exists() else None
-    bundle = Bundle.open(run.bundle if run else path)
+    bundle = Bundle.open(bundle_in(path))
     if source is None:
         if run is None:
             raise UsageError(f"{path} is a bundle, which holds no pictures.", "a source to score", _GIVE_RUN)
@@ -89,21 +91,63 @@ def scored(path: Path, split: str) -> Evaluation:
     return Evaluation.load(file)
 
 
+def export(path: Path, out: Path | None = None, *, progress: Progress = SILENT) -> dict[str, Any]:
+    """Write the bundle of a finished run again from its best weights, to `out` or in place of the one that it has.
+
+    Returns:
+        {"bundle", "exam": {"n", "max_abs_diff", "top1_flips"}}.
+
+    Raises:
+        ExamError: the exported graph does not answer as the trained model does; nothing is left behind.
+        FormatError: the run is not finished.
+    """
+    from safetensors.torch import load_file
+
+    from lightmeter.models import build_model
+    from lightmeter.models.views import MultiView
+    from lightmeter.verbs.export import write_bundle
+
+    run = Run.open(path)
+    recipe, result, data = run.recipe, run.read("result"), run.read("data")
+    preprocess, classes = recipe.preprocess, tuple(data["classes"])
+    model = build_model(recipe.model, len(classes), channels=preprocess.channels, size=preprocess.size)
+    model.load_state_dict(load_file(run.weights))
+    kept = ("name", "n", "source", "official", "fingerprint")
+    target = out or run.bundle
+    exam = write_bundle(
+        target,
+        MultiView(model, recipe.views).eval(),
+        classes=classes,
+        preprocess=preprocess,
+        temperature=result["calibration"]["temperature"],
+        abstain_below=result["calibration"]["abstain_below"],
+        recipe_key=recipe.key(),
+        scores={name: result[name] for name in ("val", "test")},
+        provenance={**{name: data[name] for name in kept}, "start": recipe.start},
+        exam=_exam_pictures(run, progress),
+    )
+    return {"bundle": str(target), "exam": exam.document()}
+
+
+def _exam_pictures(run: Run, progress: Progress) -> list[tuple[str, bytes]]:
+    """The pictures of the bundle's exam, so that the source need not be there; else some of validation."""
+    try:
+        items = read_json(run.bundle / EXAM, kind="exam", newest=1)["items"]
+        return [(item["id"], (run.bundle / item["file"]).read_bytes()) for item in items]
+    except (FormatError, OSError):
+        dataset, val = _data_of(run, progress), run.split.val
+        return [(id, dataset.read(id)) for id in val[:: max(1, len(val) // EXAM_PICTURES)][:EXAM_PICTURES]]
+
+
+EXAM_PICTURES = 16
+"""How many validation pictures an exam gets where the run's bundle is gone."""
+
 _GIVE_RUN = "name the run folder without a source to score its locked test split, or name other pictures."
 
 
 def _own(run: Run, bundle: Bundle, split: str, progress: Progress) -> tuple[Evaluation, dict[str, Any]]:
-    request = run.read("request")
-    dataset = open_source(
-        request["source"],
-        class_names=None if request["class_names"] is None else Path(request["class_names"]),
-        path_column=request["path_column"] or "",
-        label_column=request["label_column"] or "",
-        group_column=request["group_column"] or "",
-        on_bad=request["on_bad"],
-        progress=progress,
-    )
-    canvases = pack(dataset, bundle.preprocess, cache=cache_folder(), on_bad=request["on_bad"], progress=progress)
+    dataset = _data_of(run, progress)
+    canvases = pack(dataset, bundle.preprocess, cache=cache_folder(), on_bad="quarantine", progress=progress)
     if split == "val":
         evaluation = _score(bundle, canvases, run.split.val, split, progress)
         return evaluation, document(evaluation)
@@ -119,6 +163,20 @@ def _own(run: Run, bundle: Bundle, split: str, progress: Progress) -> tuple[Eval
         progress=progress,
     )
     return opened.evaluation, opened.document()
+
+
+def _data_of(run: Run, progress: Progress) -> Dataset:
+    """The pictures that a run was made from. Raises SourceError, DataError."""
+    request = run.read("request")
+    return open_source(
+        request["source"],
+        class_names=None if request["class_names"] is None else Path(request["class_names"]),
+        path_column=request["path_column"] or "",
+        label_column=request["label_column"] or "",
+        group_column=request["group_column"] or "",
+        on_bad=request["on_bad"],
+        progress=progress,
+    )
 
 
 def _score(bundle: Bundle, canvases: Pack, ids: Any, split: str, progress: Progress) -> Evaluation:
