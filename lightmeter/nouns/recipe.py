@@ -45,6 +45,8 @@ class Optimizer(_Frozen):
         lr: peak learning rate of the main group (matrices and filters).
         bias_lr: peak learning rate of biases and normalisation parameters.
         head_lr: peak learning rate of the head.
+        momentum: of SGD, or the first moment of Adam and AdamW.
+        muon_momentum: of the main group where the optimizer is Muon.
         weight_decay: decoupled and per step, as `lr * weight_decay`, on the groups that are decayed.
     """
 
@@ -53,6 +55,7 @@ class Optimizer(_Frozen):
     bias_lr: float = Field(gt=0)
     head_lr: float = Field(gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    muon_momentum: float = Field(default=0.6, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
 
 

@@ -2,57 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import torch
+from torch import nn
 
 from lightmeter.errors import RecipeError
 from lightmeter.nouns.recipe import Optimizer
 
 
-class HasHead(Protocol):
-    """What is asked of a model here; `models.base.Model` is one."""
-
-    @property
-    def head(self) -> torch.nn.Linear:
-        """The last layer."""
-        ...
-
-    def parameters(self) -> Iterator[torch.nn.Parameter]:
-        """Every parameter once."""
-        ...
-
-
-def param_groups(model: HasHead, choice: Optimizer) -> list[dict[str, Any]]:
-    """Sort the trainable parameters of `model` into groups that torch's optimizers take.
+def param_groups(module: nn.Module, choice: Optimizer) -> list[dict[str, Any]]:
+    """Sort the trainable parameters of `module` into groups that torch's optimizers take.
 
     "matrix" holds filters and matrices, "bias" all that has one dimension (biases, normalisation; never decayed),
     "head" the head's weight. Each has "name", "lr" and "peak_lr" (equal at first) and "weight_decay"; empty groups
     are left out.
 
+    Args:
+        module: a model with a linear layer `head`, or a head alone.
+        choice: the learning rates and the weight decay.
+
     Raises:
-        RecipeError: nothing in the model can be trained.
+        RecipeError: nothing can be trained.
     """
-    head = model.head.weight
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    head = getattr(module, "head", module).weight
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
     if not trainable:
         raise RecipeError("Every parameter of the model is frozen.", "at least one block that is trained")
-    matrix = [parameter for parameter in trainable if parameter.ndim >= 2 and parameter is not head]
-    bias = [parameter for parameter in trainable if parameter.ndim < 2]
+    matrices = [parameter for parameter in trainable if parameter.ndim >= 2 and parameter is not head]
+    biases = [parameter for parameter in trainable if parameter.ndim < 2]
     heads = [parameter for parameter in trainable if parameter is head]
-
-    def group(name: str, parameters: list[torch.nn.Parameter], lr: float, weight_decay: float) -> dict[str, Any]:
-        return {"name": name, "params": parameters, "lr": lr, "peak_lr": lr, "weight_decay": weight_decay}
-
     groups = [
-        group("matrix", matrix, choice.lr, choice.weight_decay),
-        group("bias", bias, choice.bias_lr, 0.0),
-        group("head", heads, choice.head_lr, choice.weight_decay),
+        _group("matrix", matrices, choice.lr, choice.weight_decay),
+        _group("bias", biases, choice.bias_lr, 0.0),
+        _group("head", heads, choice.head_lr, choice.weight_decay),
     ]
-    grouped = [id(parameter) for one in groups for parameter in one["params"]]
+    grouped = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(grouped) == sorted(map(id, trainable)), "the groups do not add up to the trainable parameters"
-    return [one for one in groups if one["params"]]
+    return [group for group in groups if group["params"]]
+
+
+def _group(name: str, parameters: list[nn.Parameter], lr: float, weight_decay: float) -> dict[str, Any]:
+    return {"name": name, "params": parameters, "lr": lr, "peak_lr": lr, "weight_decay": weight_decay}
 
 
 def set_lr(optimizers: tuple[torch.optim.Optimizer, ...], factor: float) -> None:

@@ -18,16 +18,22 @@ from lightmeter.optim.losses import soft_targets
 
 
 class Batches(Protocol):
-    """What the training loop needs to know of the data.
+    """What the training loop needs to know of the data."""
 
-    Attributes:
-        n: training items.
-        val_ids, val_labels: of the validation split, in the order in which `val` yields inputs.
-    """
+    @property
+    def n(self) -> int:
+        """Training items."""
+        ...
 
-    n: int
-    val_ids: tuple[str, ...]
-    val_labels: NDArray[np.int64]
+    @property
+    def val_ids(self) -> tuple[str, ...]:
+        """Ids of the validation split, in the order in which `val` yields inputs."""
+        ...
+
+    @property
+    def val_labels(self) -> NDArray[np.int64]:
+        """Their labels, int64[V]."""
+        ...
 
     def train(self, chosen: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """Positions int64[B] among the training items -> inputs and soft targets float32[B, K]."""

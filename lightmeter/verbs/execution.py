@@ -1,8 +1,9 @@
-"""An Execution: how a model is computed on this machine. It may change speed and the last digits, never what is meant."""
+"""An Execution: how a model is computed on this machine, which changes speed and last digits, never the meaning."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -36,6 +37,16 @@ class Execution:
         if self.dtype == "float32":
             return contextlib.nullcontext()
         return torch.autocast(self.device, DTYPES[self.dtype])
+
+    @contextlib.contextmanager
+    def pool(self) -> Iterator[None]:
+        """A context in which PyTorch uses so many threads; tiny networks are faster, and steadier, on one."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def place(self, module: nn.Module) -> None:
         """Move a module to the device and lay its filters out as wanted, in place."""

@@ -47,7 +47,12 @@ def features(
             path.unlink(missing_ok=True)
     model.eval()
     views: list[list[Tensor]] = [[] for _ in range(1 + mirror)]
-    with torch.no_grad(), execution.autocast(), progress.track("features", len(rows), "images") as advance:
+    with (
+        execution.pool(),
+        torch.no_grad(),
+        execution.autocast(),
+        progress.track("features", len(rows), "images") as advance,
+    ):
         for start_row in range(0, len(rows), execution.micro_batch):
             some = rows[start_row : start_row + execution.micro_batch]
             pixels = torch.from_numpy(pack.pixels[some]).to(execution.device)

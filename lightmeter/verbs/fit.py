@@ -142,7 +142,7 @@ def fit(
     for step in taken:
         if not step.ends_epoch:
             continue
-        with averaged(state):
+        with Averaged(state):
             val = validate(state.module, batches, execution, classes)
             best = (val.accuracy, -val.loss) > (counters.best_accuracy, -counters.best_loss)
             if best:
@@ -199,7 +199,7 @@ def _optimise(
             if counters.micro_batch <= _SMALLEST_MICRO_BATCH:
                 raise TrainingError(
                     f"Memory does not suffice for {counters.micro_batch} pictures at a time.",
-                    fix="choose smaller pictures (--set preprocess.size=...) or a narrower model (--set model.width=...).",
+                    fix="set a smaller preprocess.size or model.width, for instance --set model.width=0.5.",
                 ) from error
             counters.micro_batch = max(_SMALLEST_MICRO_BATCH, min(counters.micro_batch, len(inputs)) // 2)
             note = f"Out of memory: each batch is now taken in parts of {counters.micro_batch} pictures."
@@ -237,7 +237,7 @@ def validate(module: nn.Module, batches: Batches, execution: Execution, classes:
     return Evaluation(batches.val_ids, torch.cat(logits).numpy(), batches.val_labels, classes, "val", 1.0)
 
 
-class averaged:
+class Averaged:
     """A context in which a State's module carries its averaged weights, where it keeps any."""
 
     def __init__(self, state: State) -> None:

@@ -105,7 +105,11 @@ def learn(
     before = _digest(module, frozen)
     stop = StopFlag()
     said = 0.0
-    with stop.listening(), progress.track("training", round(state.counters.remaining), "images") as advance:
+    with (
+        execution.pool(),
+        stop.listening(),
+        progress.track("training", round(state.counters.remaining), "images") as advance,
+    ):
         taken = _watched(
             steps(state, recipe, batches, execution, class_weights), state, run, plan, clock, progress, stop, advance
         )

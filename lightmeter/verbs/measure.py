@@ -7,7 +7,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lightmeter.verbs.execution import Execution
 
 _LEAST_COSINE = 0.97  # between the gradients of an execution and those of plain float32
+_WORTH = 1.03  # times faster, or the simpler way is kept
 _LARGEST_ERROR = 0.05  # of logits, relative to their root mean square
 
 
@@ -58,8 +59,9 @@ def measure_training(
     def run(module: nn.Module, execution: Execution, count: int) -> Tensor:
         with execution.autocast():
             logits = module(inputs[:count]).float()
-        nn.functional.cross_entropy(logits, targets[:count]).backward()
-        return logits.detach()
+        torch.autograd.backward(nn.functional.cross_entropy(logits, targets[:count]))
+        detached: Tensor = logits.detach()
+        return detached
 
     return _choose(model, run, device, batch_size, len(inputs), "training", seconds)
 
@@ -79,26 +81,17 @@ def measure_inference(
     return _choose(module, run, device, len(inputs), len(inputs), "inference", seconds)
 
 
-def rate_of(
-    module: nn.Module, inputs: Tensor, execution: Execution, *, seconds: float, targets: Tensor | None = None
-) -> float:
-    """Images per second of training (where targets are given) or inference on copies of `module`."""
-    candidate = copy.deepcopy(module)
+def inference_rate(module: nn.Module, inputs: Tensor, execution: Execution, *, seconds: float) -> float:
+    """Images per second of a copy of `module`."""
+    candidate = copy.deepcopy(module).eval()
     execution.place(candidate)
 
     def once() -> None:
-        if targets is None:
-            with torch.no_grad(), execution.autocast():
-                candidate(inputs)
-            return
-        with execution.autocast():
-            logits = candidate(inputs).float()
-        nn.functional.cross_entropy(logits, targets).backward()
-        for parameter in candidate.parameters():
-            parameter.grad = None
+        with torch.no_grad(), execution.autocast():
+            candidate(inputs)
 
-    candidate.train(targets is not None)
-    return len(inputs) / _seconds_per_call(once, seconds)
+    with execution.pool():
+        return len(inputs) / _seconds_per_call(once, seconds)
 
 
 def _choose(
@@ -130,23 +123,34 @@ def _choose(
         cosine = float(nn.functional.cosine_similarity(gradients, reference[1], dim=0)) if len(gradients) else 1.0
         right = error <= _LARGEST_ERROR and cosine >= _LEAST_COSINE
         note = "" if right else f"refused: outputs off by {error:.1%}, gradients' cosine {cosine:.3f}"
-        each = _seconds_per_call(lambda c=candidate, e=execution: run(c, e, count), seconds / 6)  # type: ignore[misc]
-        what = f"{job}, {dtype}, {layout.replace('_', '-')}, {count} images at a time"
-        measurements.append(Measurement(what, count / each, error, right, note))
+        each = _seconds_per_call(lambda c=candidate, e=execution: run(c, e, count), seconds / 8)  # type: ignore[misc]
+        measurements.append(Measurement(_words(job, execution), count / each, error, right, note))
         if right:
             found.append((count / each, execution))
     rate, best = max(found, key=lambda pair: pair[0])
-    for micro_batch in sorted({min(batch_size, available, size) for size in (256, 512, 1024)} - {count}):
-        execution = Execution(device, best.dtype, best.memory_format, micro_batch, threads)
+    error = next(m.max_error for m in measurements if m.accepted and m.images_per_second == rate)
+    larger = {min(batch_size, available, size) for size in (256, 512, 1024)} - {count}
+    variants = [replace(best, micro_batch=size) for size in sorted(larger)]
+    if threads > 1:
+        variants.append(replace(best, threads=1))
+    for execution in variants:
+        execution = replace(execution, micro_batch=max(execution.micro_batch, best.micro_batch))
         candidate = copy.deepcopy(model)
         execution.place(candidate)
         candidate.train(job == "training")
-        each = _seconds_per_call(lambda c=candidate, e=execution, m=micro_batch: run(c, e, m), seconds / 6)  # type: ignore[misc]
-        what = f"{job}, {best.dtype}, {best.memory_format.replace('_', '-')}, {micro_batch} images at a time"
-        measurements.append(Measurement(what, micro_batch / each, measurements[-1].max_error, True))
-        if micro_batch / each > rate:
-            rate, best = micro_batch / each, execution
+        size = execution.micro_batch
+        with execution.pool():
+            each = _seconds_per_call(lambda c=candidate, e=execution, m=size: run(c, e, m), seconds / 8)  # type: ignore[misc]
+        measurements.append(Measurement(_words(job, execution), size / each, error, True))
+        if size / each > _WORTH * rate:
+            rate, best = size / each, execution
     return best, measurements
+
+
+def _words(job: str, execution: Execution) -> str:
+    threads = f"{execution.threads} thread" + "s" * (execution.threads > 1)
+    layout = execution.memory_format.replace("_", "-")
+    return f"{job}, {execution.dtype}, {layout}, {execution.micro_batch} images at a time, {threads}"
 
 
 def _seconds_per_call(call: Callable[[], object], seconds: float) -> float:

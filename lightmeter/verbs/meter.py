@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
 from lightmeter.errors import BudgetError
 from lightmeter.models import build_model
 from lightmeter.models.base import Model
 from lightmeter.models.views import MultiView
-from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.recipe import Recipe
+from lightmeter.optim import build_optimizer
+from lightmeter.verbs.batches import Batches
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.execution import Execution
-from lightmeter.verbs.measure import Measurement, measure_training, rate_of
+from lightmeter.verbs.fit import steps, training_mode
+from lightmeter.verbs.measure import Measurement, inference_rate, measure_training
+from lightmeter.verbs.state import Counters, State
 
 WIDTHS = (0.5, 0.75, 1.0, 1.5, 2.0)
-_MARGIN = 0.97  # of the measured speed is planned with; the rest is for validation, saving and noise
+_MARGIN = 0.95  # of the measured speed is planned with; the rest is for validation, saving and noise
 _EXPORT_SECONDS = 9.0  # writing a bundle and sitting its exam; mostly the graph exporter, whatever the network
 _REPORT_SECONDS = 7.0
 _FINISH_MARGIN = 1.2  # on the measured cost of the last evaluation
@@ -74,8 +77,9 @@ def epochs_needed(n: int) -> float:
 
 def meter(
     make: Callable[[float, float], Recipe],
-    pack: Pack,
-    train_rows: NDArray[np.int64],
+    batches: Callable[[Recipe], Batches],
+    pixels: Tensor,
+    labels: Tensor,
     *,
     num_classes: int,
     scored: int,
@@ -87,7 +91,8 @@ def meter(
 
     Args:
         make: (epochs, width) -> Recipe.
-        train_rows: rows of the pack to train on.
+        batches: Recipe -> its training batches.
+        pixels, labels: some training images uint8[M, S, S, C] and their labels int64[M].
         scored: images that are scored after training (validation and test).
         epochs: as the user asked; None leaves them to the meter, which then needs a budget.
         widths: that may be chosen among.
@@ -96,10 +101,9 @@ def meter(
         BudgetError: not even one epoch of the smallest network fits; the message says what would.
     """
     probe = make(1.0, widths[0] if len(widths) == 1 else 1.0)
-    batch = min(probe.batch_size, len(train_rows))
-    sample = train_rows[:: max(1, len(train_rows) // 2000)]
-    pixels = torch.from_numpy(pack.pixels[sample])
-    inputs, targets = pixels[:batch], torch.from_numpy(pack.labels[sample[:batch]])
+    n = batches(probe).n
+    batch = min(probe.batch_size, n)
+    inputs, targets = pixels[:batch], labels[:batch]
     share = 30.0 if clock.budget is None else clock.budget
     model = build_prepared(probe, num_classes, pixels)
     execution, measurements = measure_training(model, inputs, targets, batch, seconds=min(8.0, 0.03 * share))
@@ -113,22 +117,21 @@ def meter(
     for width in widths:
         recipe = make(1.0, width)
         candidate = build_prepared(recipe, num_classes, pixels)
-        some = inputs[: execution.micro_batch]
-        train = rate_of(candidate, some, execution, seconds=min(1.0, 0.004 * share), targets=targets[: len(some)])
+        train = training_rate(candidate, recipe, batches(recipe), execution, seconds=min(1.5, 0.005 * share))
         plain = Execution(execution.device, "float32", "channels_last", execution.micro_batch, execution.threads)
         viewed = MultiView(candidate, recipe.views)
-        infer = rate_of(viewed, inputs[:64], plain, seconds=min(1.0, 0.004 * share))
+        infer = inference_rate(viewed, inputs[:64], plain, seconds=min(1.0, 0.004 * share))
         measurements.append(Measurement(f"training, width {width:g}, chosen execution", train, 0.0, True))
         measurements.append(Measurement(f"scoring, width {width:g}, float32, {recipe.views} views", infer, 0.0, True))
         finish = finish_seconds(scored, infer)
         train_seconds = (clock.budget - finish) - clock.elapsed
-        options.append((width, train, finish, _MARGIN * train * train_seconds / len(train_rows)))
-        if len(options) > 1 and options[-1][3] < epochs_needed(len(train_rows)):
+        options.append((width, train, finish, _MARGIN * train * train_seconds / n))
+        if len(options) > 1 and options[-1][3] < epochs_needed(n):
             break  # wider ones are slower still
-    width, train, finish, possible = _best(options, epochs_needed(len(train_rows)))
+    width, train, finish, possible = _best(options, epochs_needed(n))
     if possible < (epochs or 1.0):
-        least = clock.elapsed + finish + 1.1 * (epochs or 1.0) * len(train_rows) / (_MARGIN * train)
-        raise too_short(clock, f"{epochs or 1.0:g} epochs of {len(train_rows):,} images", least)
+        least = clock.elapsed + finish + 1.1 * (epochs or 1.0) * n / (_MARGIN * train)
+        raise too_short(clock, f"{epochs or 1.0:g} epochs of {n:,} images", least)
     chosen = epochs if epochs is not None else possible
     sentences.append(
         f"Training runs at about {train:,.0f} images/s at width {width:g}; the {clock.budget:.0f} s leave time for "
@@ -139,7 +142,24 @@ def meter(
     return Plan(make(chosen, width), execution, until, tuple(measurements), tuple(sentences))
 
 
-def build_prepared(recipe: Recipe, num_classes: int, pixels: torch.Tensor) -> Model:
+def training_rate(model: Model, recipe: Recipe, batches: Batches, execution: Execution, *, seconds: float) -> float:
+    """Images per second of the real training loop: input, augmentation, network and optimizer. Uses `model` up."""
+    execution.place(model)
+    training_mode(model, ())
+    optimizers = build_optimizer(model, recipe.optimizer)
+    state = State(model, optimizers, None, Counters(remaining=1e12, micro_batch=execution.micro_batch))
+    times: list[float] = []
+    images = 0
+    with execution.pool():
+        for step in itertools.islice(steps(state, recipe, batches, execution), 2, None):  # the first ones warm up
+            times.append(step.seconds)
+            images = step.images
+            if (len(times) >= 3 and sum(times) > seconds) or sum(times) > 3 * seconds:
+                break
+    return images / sorted(times)[len(times) // 2]
+
+
+def build_prepared(recipe: Recipe, num_classes: int, pixels: Tensor) -> Model:
     """The recipe's model with its seed's random weights, and what it takes from training images uint8[N, S, S, C]."""
     with torch.random.fork_rng():  # the builders draw from the global generator; give it back as it was
         torch.manual_seed(recipe.seed)
@@ -169,10 +189,11 @@ def too_short(clock: Clock, what: str, least: float) -> BudgetError:
 
 
 def execution_sentence(execution: Execution, measurements: list[Measurement]) -> str:
+    """Why this execution was chosen, in words."""
     plain = measurements[0].images_per_second
     best = max(m.images_per_second for m in measurements if m.accepted)
     layout = execution.memory_format.replace("_", "-")
     return (
-        f"{execution.dtype}, {layout}, {execution.micro_batch} images at a time is the fastest of {len(measurements)} ways "
-        f"tried that compute the right thing: {best / plain:.1f} times plain float32."
+        f"{execution.dtype}, {layout}, {execution.micro_batch} images at a time is the fastest "
+        f"of {len(measurements)} ways tried that compute the right thing: {best / plain:.1f} times plain float32."
     )

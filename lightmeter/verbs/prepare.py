@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,6 @@ from torch import Tensor, nn
 from lightmeter.augment import compose
 from lightmeter.errors import BadImageError, RecipeError
 from lightmeter.models.base import Model, freeze
-from lightmeter.models.pretrained import architecture_of, identity, load_start
-from lightmeter.models.views import MultiView
 from lightmeter.nouns.bundle import Bundle
 from lightmeter.nouns.dataset import Dataset
 from lightmeter.nouns.files import write_atomic
@@ -38,13 +36,11 @@ from lightmeter.runners import open_runner
 from lightmeter.verbs.batches import Batches, FeatureBatches, PixelBatches
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.evaluate import open_test
-from lightmeter.verbs.execution import Execution
 from lightmeter.verbs.export import record_scores
 from lightmeter.verbs.features import features, standardise
 from lightmeter.verbs.finish import BATCH, Finisher
 from lightmeter.verbs.learn import learn
-from lightmeter.verbs.measure import Measurement, measure_inference, rate_of
-from lightmeter.verbs.meter import WIDTHS, Plan, build_prepared, execution_sentence, finish_seconds, meter, too_short
+from lightmeter.verbs.meter import WIDTHS, Plan, build_prepared, meter
 from lightmeter.verbs.mirror import measure_mirror
 from lightmeter.verbs.state import State
 
@@ -115,6 +111,24 @@ class Data:
         """Some training images, uint8[count, S, S, C]."""
         return torch.from_numpy(self.pack.pixels[np.sort(self.sample[:count])])
 
+    def labels(self, count: int) -> Tensor:
+        """Their labels, int64[count]."""
+        return torch.from_numpy(self.pack.labels[np.sort(self.sample[:count])])
+
+    def batches(self, recipe: Recipe) -> PixelBatches:
+        """Augmented canvases, as the recipe wants them."""
+        return PixelBatches(
+            self.pack,
+            self.train_rows,
+            self.val_rows,
+            self.learning.val,
+            len(self.dataset.classes),
+            compose(recipe.augment),
+            recipe.loss.label_smoothing,
+            recipe.seed,
+            "cuda" if torch.cuda.is_available() else "cpu",
+        )
+
 
 def choose(request: Request, data: Data, scored: int, clock: Clock) -> Plan:
     """From measurements to a Plan. Raises BudgetError, RecipeError, WeightsError."""
@@ -126,6 +140,8 @@ def choose(request: Request, data: Data, scored: int, clock: Clock) -> Plan:
     transfer = request.start is not None
     name = request.recipe if request.recipe != "auto" else "probe" if transfer else "fast"
     function = resolve(RECIPES, name, kind="recipe")
+    if request.start is not None:
+        from lightmeter.models.pretrained import architecture_of, identity
     extra = {"start": identity(request.start), "model": architecture_of(request.start)} if request.start else {}
     if transfer != (name == "probe"):
         raise RecipeError(
@@ -136,14 +152,27 @@ def choose(request: Request, data: Data, scored: int, clock: Clock) -> Plan:
     def make(epochs: float, width: float) -> Recipe:
         return function(facts, epochs=epochs, width=width, **extra).override(settings)
 
-    if transfer:
-        plan = plan_transfer(make, request.start, data, classes, scored, clock, request.epochs)
+    if request.start is not None:
+        from lightmeter.verbs.transfer import plan_transfer
+
+        learnt_from = len(data.train_rows) + len(data.val_rows)
+        plan = plan_transfer(
+            make,
+            request.start,
+            data.pixels(64),
+            learnt_from,
+            num_classes=classes,
+            scored=scored,
+            clock=clock,
+            epochs=request.epochs,
+        )
     else:
         widths = (make(1.0, 1.0).model.width,) if "model.width" in settings else WIDTHS
         plan = meter(
             make,
-            data.pack,
-            data.train_rows,
+            data.batches,
+            data.pixels(2000),
+            data.labels(2000),
             num_classes=classes,
             scored=scored,
             clock=clock,
@@ -165,8 +194,9 @@ class Training:
         kept = ("name", "n", "source", "official", "fingerprint")
         provenance = {**{name: summary[name] for name in kept}, "start": recipe.start}
         if start is not None:
-            started = load_start(self.model, start)
-            progress.say(started.sentence)
+            from lightmeter.models.pretrained import load_start
+
+            progress.say(load_start(self.model, start).sentence)
         self.frozen = freeze(self.model, recipe.freeze) if recipe.freeze else ()
         self.module: nn.Module = self.model
         self.standard: tuple[Tensor, Tensor] | None = None
@@ -175,7 +205,8 @@ class Training:
     def learn(self) -> None:
         """Train to the plan's end; `self.best` then holds the best tensors."""
         recipe = self.plan.recipe
-        batches = self._feature_batches() if recipe.freeze == ("all",) else self._pixel_batches()
+        batches: Batches
+        batches = self._feature_batches() if recipe.freeze == ("all",) else self.data.batches(recipe)
         weights = None
         if recipe.loss.class_weights == "balanced":
             counts = np.bincount(self.data.pack.labels[self.data.train_rows], minlength=len(self.classes))
@@ -242,20 +273,6 @@ class Training:
             self.provenance,
         )
 
-    def _pixel_batches(self) -> Batches:
-        recipe, data = self.plan.recipe, self.data
-        return PixelBatches(
-            data.pack,
-            data.train_rows,
-            data.val_rows,
-            data.learning.val,
-            len(self.classes),
-            compose(recipe.augment),
-            recipe.loss.label_smoothing,
-            recipe.seed,
-            self.plan.execution.device,
-        )
-
     def _feature_batches(self) -> Batches:
         """Features of all training and validation images; the head becomes what is trained."""
         recipe, data = self.plan.recipe, self.data
@@ -287,43 +304,6 @@ class Training:
             recipe.loss.label_smoothing,
             recipe.seed,
         )
-
-
-def plan_transfer(
-    make: Callable[[float, float], Recipe],
-    start: Path | None,
-    data: Data,
-    num_classes: int,
-    scored: int,
-    clock: Clock,
-    epochs: float | None,
-) -> Plan:
-    """Measure how the frozen backbone runs fastest; its head trains in seconds, so epochs are a constant."""
-    assert start is not None
-    recipe = make(epochs or _HEAD_EPOCHS, 1.0)
-    model = build_prepared(recipe, num_classes, data.pixels(64))
-    load_start(model, start)
-    inputs = data.pixels(64)
-    share = clock.budget or 300.0
-    execution, measurements = measure_inference(
-        model, inputs, lambda module, pixels: module.features(pixels), seconds=min(6.0, 0.02 * share)
-    )
-    served = Execution(execution.device, "float32", "channels_last", len(inputs), execution.threads)
-    rate = rate_of(MultiView(model, recipe.views), inputs, served, seconds=min(2.0, 0.01 * share))
-    measurements.append(Measurement(f"scoring, float32, {recipe.views} views", rate, 0.0, True))
-    speed = max(found.images_per_second for found in measurements[:-1] if found.accepted)
-    images = recipe.views * (len(data.train_rows) + len(data.val_rows))
-    finish = finish_seconds(scored, rate)
-    sentences = (
-        execution_sentence(execution, measurements[:-1]),
-        f"The features of {images:,} views take about {images / speed:.0f} s, once; then the head is trained on them.",
-        f"{finish:.0f} s are kept for export, the exam, scoring {scored:,} images and the report.",
-    )
-    until = None if clock.budget is None else clock.budget - finish
-    if until is not None and clock.elapsed + 1.1 * images / speed > until:
-        least = clock.elapsed + 1.2 * images / speed + finish
-        raise too_short(clock, f"the features of {images:,} views", least)
-    return Plan(recipe, execution, until, tuple(measurements), sentences)
 
 
 def _headers(dataset: Dataset) -> Iterator[ImageFacts]:

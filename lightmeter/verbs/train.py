@@ -20,7 +20,7 @@ from lightmeter.nouns.places import cache_folder
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.nouns.run import Run
 from lightmeter.nouns.split import Split
-from lightmeter.sources import open_source
+from lightmeter.sources import OnBad, open_source
 from lightmeter.verbs.check import check
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.environment import environment
@@ -42,12 +42,13 @@ class TrainOptions(TypedDict, total=False):
     settings: dict[str, str]
     seed: int
     out: Path | None
-    on_bad: str
+    on_bad: OnBad
     allow_leak: bool
     class_names: Path | None
-    path_column: str | None
-    label_column: str | None
-    group_column: str | None
+    path_column: str
+    label_column: str
+    group_column: str
+    split_column: str
 
 
 class Request(BaseModel):
@@ -75,12 +76,13 @@ class Request(BaseModel):
     freeze: tuple[str, ...] = ()
     settings: dict[str, str] = {}
     seed: int = Field(default=0, ge=0)
-    on_bad: str = "error"
+    on_bad: OnBad = "error"
     allow_leak: bool = False
     class_names: Path | None = None
-    path_column: str | None = None
-    label_column: str | None = None
-    group_column: str | None = None
+    path_column: str = ""
+    label_column: str = ""
+    group_column: str = ""
+    split_column: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ def train(
             progress.say("That run is complete.")
             return _result(run)
     else:
-        request = Request(source=source, **options)
+        request = Request.model_validate({"source": source, **options})
         if request.budget is None and request.epochs is None:
             request = request.model_copy(update={"budget": DEFAULT_BUDGET})
         run = Run.create(out or _default_folder(source))
@@ -160,6 +162,9 @@ class _Job:
             path_column=request.path_column,
             label_column=request.label_column,
             group_column=request.group_column,
+            split_column=request.split_column,
+            on_bad=request.on_bad,
+            progress=progress,
         )
         check(dataset)
         phases.end("open the source")

@@ -1,0 +1,48 @@
+"""Augmentations: each draws all that is random first, then applies it to a whole batch at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from lightmeter.augment.base import Augmentation, BatchContext
+from lightmeter.augment.counter import generator_of
+from lightmeter.augment.flip import AlternatingFlip, Flip
+from lightmeter.augment.shift import Shift
+from lightmeter.nouns.parts import check_options, resolve
+from lightmeter.nouns.recipe import AugmentChoice
+
+__all__ = ["AUGMENTATIONS", "Augment", "Augmentation", "BatchContext", "compose"]
+
+AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
+    "alternating_flip": AlternatingFlip,
+    "flip": Flip,
+    "shift": Shift,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Augment:
+    """Augmentations one after another, each with a generator of its own that seed, epoch, step and place decide."""
+
+    parts: tuple[Augmentation, ...]
+
+    def __call__(self, pixels: Tensor, targets: Tensor, context: BatchContext, seed: int) -> tuple[Tensor, Tensor]:
+        """uint8 or float32 [N, S, S, C] in 0..255 and targets float32[N, K] -> the same, changed."""
+        context = replace(context, seed=seed)
+        for place, part in enumerate(self.parts):
+            drawn = part.draw(pixels.shape, context, generator_of(seed, context.epoch, context.step, place))
+            pixels, targets = part.apply(pixels, targets, drawn)
+        return pixels, targets
+
+
+def compose(choices: Sequence[AugmentChoice]) -> Augment:
+    """The recipe's augmentations in their order. Raises RecipeError for a name or option that there is not."""
+    built = []
+    for choice in choices:
+        builder = resolve(AUGMENTATIONS, choice.name, kind="augmentation")
+        check_options(builder, choice.options, kind="augmentation", name=choice.name)
+        built.append(builder(**choice.options))
+    return Augment(tuple(built))
