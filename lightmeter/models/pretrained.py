@@ -1,0 +1,194 @@
+"""A .safetensors file of trained weights to the first weights of a model, with a report of what came from where."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from lightmeter.errors import WeightsError
+from lightmeter.models import MODELS
+from lightmeter.models.base import Model, Normalise
+
+_COUNTER = "num_batches_tracked"  # of BatchNorm; used only with cumulative averages, which no model here has
+
+
+@dataclass(frozen=True, slots=True)
+class StartReport:
+    """What became of a file of start weights.
+
+    Attributes:
+        identity: see `identity`.
+        loaded: names of the model's tensors that the file set.
+        missing: names that keep the model's own first values; at most the head and constants.
+        unexpected: names in the file that the model has no place for.
+        notes: sentences on what was changed on the way.
+    """
+
+    identity: str
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """For the user, in one line."""
+        return " ".join([f"Started from {self.identity}: {len(self.loaded)} tensors loaded.", *self.notes])
+
+
+def identity(path: Path) -> str:
+    """ "<file name without suffix>@<first 16 digits of its sha256>", which a recipe names. Raises WeightsError."""
+    _check(path)
+    with open(path, "rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return f"{path.stem}@{digest[:16]}"
+
+
+def architecture_of(path: Path) -> str:
+    """The name in `MODELS` whose parameters the file holds. Raises WeightsError where it is none."""
+    names = set(_shapes(path))
+    found = []
+    for architecture, builder in MODELS.items():
+        with torch.device("meta"):  # names only: nothing is allocated or drawn
+            model = builder(2, channels=3, size=224)
+        backbone = _backbone(model)
+        if backbone <= names:
+            found.append((len(backbone), architecture))
+    if not found:
+        raise WeightsError(
+            f"{path.name} holds the weights of no architecture known here.",
+            "tensors named as in one of " + ", ".join(MODELS) + " (torchvision's names)",
+        )
+    return max(found)[1]  # the names of a ResNet-18 are among those of a ResNet-34
+
+
+def load_start(model: Model, path: Path, *, sum_channels: bool = True) -> StartReport:
+    """Set the weights of `model` from a .safetensors file, in place, and say what was and was not taken.
+
+    Other floating-point types are converted. A head for another number of classes, or none, leaves the model's own.
+
+    Args:
+        model: its head may differ from the file's, its other tensors may not.
+        path: of the file. No other format is read, as others can carry code.
+        sum_channels: whether RGB filters may be summed over their channels for a model of grey pictures.
+
+    Raises:
+        WeightsError: not such a file, a tensor of another shape (it and both shapes are named), tensors that are
+            lacking, or tensors of a larger network.
+    """
+    shapes, own, notes = _shapes(path), model.state_dict(), []
+    head = {name for name in own if name.startswith(f"{model.head_name}.")}
+    fixed = _constants(model)
+    lacking = sorted(_backbone(model) - set(shapes))
+    if lacking:
+        raise WeightsError(
+            f"{path.name} lacks {len(lacking)} tensors of {type(model).__name__}: {_some(lacking)}.",
+            "weights of the same architecture, under torchvision's names",
+        )
+    unexpected = sorted(set(shapes) - set(own))
+    parts = {name.partition(".")[0] for name in _backbone(model)}
+    larger = [name for name in unexpected if name.partition(".")[0] in parts]
+    if larger:
+        raise WeightsError(
+            f"{path.name} holds {len(larger)} tensors that {type(model).__name__} has no place for: {_some(larger)}.",
+            "weights of the same architecture and depth",
+        )
+    if unexpected:
+        notes.append(f"Left out, as the model has no such part: {_some(unexpected)}.")
+
+    wanted = (set(own) & set(shapes)) - head
+    if all(name in shapes and shapes[name] == tuple(own[name].shape) for name in head):
+        wanted |= head
+    elif head & set(shapes):
+        theirs = shapes.get(f"{model.head_name}.weight", (0,))[0]
+        notes.append(f"Its head is for {theirs} classes, not {model.num_classes}: a fresh head was put in its place.")
+    else:
+        notes.append("It has no head: a fresh one was put in its place.")
+
+    new: dict[str, Tensor] = {}
+    converted = set()
+    with safe_open(path, framework="pt") as file:
+        for name in sorted(wanted):
+            value = file.get_tensor(name)
+            target = own[name]
+            if value.is_floating_point() != target.is_floating_point():
+                raise WeightsError(f"{path.name}: {name} holds {value.dtype}.", f"{target.dtype}")
+            if not torch.isfinite(value).all():
+                raise WeightsError(f"{path.name}: {name} holds a value that is not finite.", "finite weights")
+            if value.shape != target.shape and sum_channels and _grey(value, target):
+                if name in fixed:
+                    continue  # the mean and deviation of grey pixels stay
+                value = value.float().sum(dim=1, keepdim=True)
+                notes.append(f"{name} was summed over its three channels, for grey pictures.")
+            if value.shape != target.shape:
+                raise WeightsError(
+                    f"{path.name}: {name} has the shape {tuple(value.shape)}.",
+                    f"{tuple(target.shape)}, as in {type(model).__name__} with the options of this recipe",
+                    "choose weights of the same width, stem and channels.",
+                )
+            if value.dtype != target.dtype and value.is_floating_point():
+                converted.add(str(value.dtype).removeprefix("torch."))
+            new[name] = value.to(target.dtype)
+    if converted:
+        notes.append(f"Converted from {', '.join(sorted(converted))}.")
+    model.load_state_dict(new, strict=False)
+    missing = tuple(sorted(set(own) - set(new)))
+    return StartReport(identity(path), tuple(sorted(new)), missing, tuple(unexpected), tuple(notes))
+
+
+def _check(path: Path) -> None:
+    if path.suffix != ".safetensors":
+        raise WeightsError(
+            f"{path.name} is not a .safetensors file.",
+            "a .safetensors file: other formats can carry code that runs when they are read",
+            "convert it once with `lightmeter weights import`.",
+        )
+    if not path.is_file():
+        raise WeightsError(f"There is no file {path}.", "an existing .safetensors file")
+
+
+def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes, from the header alone."""
+    _check(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path.name} cannot be read ({error}).", "a whole .safetensors file") from error
+
+
+def _constants(model: Model) -> set[str]:
+    """Names of the pixel constants, which an unmodified published file does not hold."""
+    prefixes = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, Normalise))
+    return {name for name in model.state_dict() if name.startswith(prefixes)}
+
+
+def _backbone(model: Model) -> set[str]:
+    """Names that a file must hold: all but the head, pixel constants and counters."""
+    free = _constants(model)
+    return {
+        name
+        for name in model.state_dict()
+        if not name.startswith(f"{model.head_name}.") and name not in free and not name.endswith(_COUNTER)
+    }
+
+
+def _grey(value: Tensor, target: Tensor) -> bool:
+    """Whether `value` is for three channels what `target` is for one."""
+    return (
+        value.ndim == target.ndim == 4
+        and (value.shape[1], target.shape[1]) == (3, 1)
+        and value.shape[0] == target.shape[0]
+        and value.shape[2:] == target.shape[2:]
+    )
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:4]) + (", ..." if len(listed) > 4 else "")
