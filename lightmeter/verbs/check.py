@@ -149,11 +149,12 @@ def _warnings(
     dataset: Dataset, clusters: list[list[int]], duplicates: list[list[int]], conflicts: list[list[int]]
 ) -> Iterable[str]:
     if dataset.bad:
-        yield f"{len(dataset.bad)} files cannot be used, such as {dataset.bad[0].id}: {dataset.bad[0].reason}."
+        first_bad = dataset.bad[0]
+        yield f"{_number(len(dataset.bad), 'file')} cannot be used, such as {first_bad.id}: {first_bad.reason}."
     if conflicts:
         rows = conflicts[0]
         shown = _listing((f"{dataset.ids[row]} ({dataset.classes[dataset.labels[row]]})" for row in rows), 3)
-        yield f"{_number(len(conflicts), 'picture')} under more than one label, such as {shown}."
+        yield f"{_number(len(conflicts), 'picture', 'stand')} under more than one label, such as {shown}."
     for first, second, meaning in (
         ("train", "test", "its score is too good by these"),
         ("train", "val", "what is chosen by it is chosen in part from memory"),
@@ -161,12 +162,12 @@ def _warnings(
     ):
         shared = sum({first, second} <= {dataset.splits[row] for row in rows} for rows in clusters)
         if shared:
-            yield f"{_number(shared, 'picture')} in both {first} and {second}: {meaning}."
+            yield f"{_number(shared, 'picture', 'stand')} in both {first} and {second}: {meaning}."
     if duplicates:
         extra = sum(len(rows) - 1 for rows in duplicates)
         rows = duplicates[0]
         yield (
-            f"{_number(extra, 'picture')} repeat another of the same class, such as {dataset.ids[rows[1]]} and "
+            f"{_number(extra, 'picture', 'repeat')} another of the same class, such as {dataset.ids[rows[1]]} and "
             f"{dataset.ids[rows[0]]}; copies always stay in one part of a drawn split."
         )
     counts = dataset.counts()
@@ -187,5 +188,7 @@ def _listing(texts: Iterable[str], most: int = 10) -> str:
     return shown if len(texts) <= most else f"{shown} and {len(texts) - most} more"
 
 
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun} stands" if count == 1 and noun == "picture" else f"{count} {noun}s stand"
+def _number(count: int, noun: str, verb: str = "") -> str:
+    """A count with its noun and, where given, its verb, in the right number."""
+    words = (f"1 {noun}", f"{verb}s" if verb else "") if count == 1 else (f"{count} {noun}s", verb)
+    return " ".join(words).rstrip()

@@ -18,7 +18,7 @@ def make(n: int = 4) -> Dataset:
         labels=np.arange(n, dtype=np.int64) % 2,
         splits=("",) * n,
         groups=("",) * n,
-        read=lambda id: id.encode(),
+        read=str.encode,
         provenance=Provenance("folder", "own"),
     )
 

@@ -47,9 +47,13 @@ def test_an_atomic_folder_replaces_the_old_one(tmp_path: Path) -> None:
 
 
 def test_an_atomic_folder_vanishes_on_failure(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "out") as fresh:
-        (fresh / "a").write_text("1")
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with atomic_folder(tmp_path / "out") as fresh:
+            (fresh / "a").write_text("1")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert os.listdir(tmp_path) == []
 
 

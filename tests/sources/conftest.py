@@ -66,7 +66,9 @@ def cifar_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "cifar" / "cifar-10-batches-bin"
     folder.mkdir(parents=True)
     (folder / "batches.meta.txt").write_text("airplane\nautomobile\nbird\n\n")
-    for number, name in enumerate(["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"]):
+    for number, name in enumerate(
+        ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"]
+    ):
         planes = np.repeat(np.array([1, 2, 3], np.uint8) + 10 * number, 1024).tobytes()
         (folder / f"{name}.bin").write_bytes(bytes([number % 3]) + planes + bytes([2]) + planes)
     return folder.parent

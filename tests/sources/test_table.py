@@ -69,7 +69,9 @@ def test_parquet_gives_what_csv_gives(root: Path, options: SourceOptions) -> Non
 def test_missing_files_are_an_error_or_listed(root: Path, options: SourceOptions) -> None:
     rows = "".join(f"img/gone{number}.png,dog\n" for number in range(25))
     path = table(root, "path,label\nimg/a.png,cat\nimg/b.png,dog\nimg,dog\n" + rows)
-    with pytest.raises(SourceError, match=r"26 files cannot be used(.|\n)*img/gone0\.png: no such file(.|\n)*and 6 more"):
+    with pytest.raises(
+        SourceError, match=r"26 files cannot be used(.|\n)*img/gone0\.png: no such file(.|\n)*and 6 more"
+    ):
         load(path, options)
     dataset = load(path, SourceOptions(on_bad="quarantine", cache=options.cache))
     assert dataset.ids == ("img/a.png", "img/b.png")
@@ -92,7 +94,10 @@ def test_a_row_that_repeats_counts_once(root: Path, options: SourceOptions) -> N
         ("img/a.png,cat\nimg/b.png,dog\n", "no column that is usual for the path"),
         ("path,label\nimg/a.png,\n", "row 2: the label is empty"),
         ("path,label\n,cat\n", "row 2: the path is empty"),
-        ("path,label\nimg/a.png,cat\nimg/a.png,dog\n", "row 3: 'img/a.png' is listed before with 'cat', and here 'dog'"),
+        (
+            "path,label\nimg/a.png,cat\nimg/a.png,dog\n",
+            "row 3: 'img/a.png' is listed before with 'cat', and here 'dog'",
+        ),
         ("path,label\nimg/a.png,cat,dog\n", "row 2 has 3 cells, but the header 2"),
         ("path,label,split\nimg/a.png,cat,fold 1\n", "has the split 'fold 1'"),
     ],
