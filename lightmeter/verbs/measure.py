@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from lightmeter.verbs.execution import Execution
 
 _LEAST_COSINE = 0.97  # between the gradients of an execution and those of plain float32
+_DTYPES: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
+_LAYOUTS: tuple[Literal["channels_last", "contiguous"], ...] = ("channels_last", "contiguous")
+_SHORT_CALL = 0.05  # seconds: above this, starting a second thread costs nothing that matters
 _WORTH = 1.03  # times faster, or the simpler way is kept
 _LARGEST_ERROR = 0.05  # of logits, relative to their root mean square
 
@@ -103,48 +106,42 @@ def _choose(
     job: str,
     seconds: float,
 ) -> tuple[Execution, list[Measurement]]:
-    threads = torch.get_num_threads()
-    dtypes: list[Literal["float32", "bfloat16"]] = ["float32", "bfloat16"]
-    layouts: list[Literal["contiguous", "channels_last"]] = ["contiguous", "channels_last"]
-    count = min(available, 128)
+    """Precision and layout on few images first; then whether more at a time, or one thread, is worth it."""
+    each_seconds, threads, few = seconds / 10, torch.get_num_threads(), min(available, batch_size, 128)
+    measurements: list[Measurement] = []
     reference: tuple[Tensor, Tensor] | None = None
-    found: list[tuple[float, Execution]] = []
-    measurements = []
-    for dtype, layout in itertools.product(dtypes, layouts):
-        execution = Execution(device, dtype, layout, min(batch_size, count), threads)
+    best: tuple[float, Execution, float] | None = None
+
+    def measure(execution: Execution) -> float:
+        """Seconds a call, with outputs and gradients compared before."""
+        nonlocal reference
         candidate = copy.deepcopy(model)
         execution.place(candidate)
         candidate.train(job == "training")
-        outputs = run(candidate, execution, count)
-        gradients = _gradients(candidate)
-        if reference is None:
-            reference = (outputs, gradients)
-        error = _relative(outputs, reference[0])
-        cosine = float(nn.functional.cosine_similarity(gradients, reference[1], dim=0)) if len(gradients) else 1.0
-        right = error <= _LARGEST_ERROR and cosine >= _LEAST_COSINE
-        note = "" if right else f"refused: outputs off by {error:.1%}, gradients' cosine {cosine:.3f}"
-        each = _seconds_per_call(lambda c=candidate, e=execution: run(c, e, count), seconds / 8)  # type: ignore[misc]
-        measurements.append(Measurement(_words(job, execution), count / each, error, right, note))
-        if right:
-            found.append((count / each, execution))
-    rate, best = max(found, key=lambda pair: pair[0])
-    error = next(m.max_error for m in measurements if m.accepted and m.images_per_second == rate)
-    larger = {min(batch_size, available, size) for size in (256, 512, 1024)} - {count}
-    variants = [replace(best, micro_batch=size) for size in sorted(larger)]
-    if threads > 1:
-        variants.append(replace(best, threads=1))
-    for execution in variants:
-        execution = replace(execution, micro_batch=max(execution.micro_batch, best.micro_batch))
-        candidate = copy.deepcopy(model)
-        execution.place(candidate)
-        candidate.train(job == "training")
-        size = execution.micro_batch
         with execution.pool():
-            each = _seconds_per_call(lambda c=candidate, e=execution, m=size: run(c, e, m), seconds / 8)  # type: ignore[misc]
-        measurements.append(Measurement(_words(job, execution), size / each, error, True))
-        if size / each > _WORTH * rate:
-            rate, best = size / each, execution
-    return best, measurements
+            outputs = run(candidate, execution, few)
+            gradients = _gradients(candidate)
+            reference = reference or (outputs, gradients)
+            error = _relative(outputs, reference[0])
+            cosine = float(nn.functional.cosine_similarity(gradients, reference[1], dim=0)) if len(gradients) else 1.0
+            right = error <= _LARGEST_ERROR and cosine >= _LEAST_COSINE
+            each = _seconds_per_call(lambda: run(candidate, execution, execution.micro_batch), each_seconds)
+        note = "" if right else f"refused: outputs off by {error:.1%}, gradients' cosine {cosine:.3f}"
+        rate = execution.micro_batch / each
+        measurements.append(Measurement(_words(job, execution), rate, error, right, note))
+        nonlocal best
+        if right and (best is None or rate > _WORTH * best[0]):
+            best = rate, execution, each
+        return each
+
+    for dtype, layout in itertools.product(_DTYPES, _LAYOUTS):
+        measure(Execution(device, dtype, layout, few, threads))
+    assert best is not None, "plain float32 agrees with itself"
+    for size in sorted({min(batch_size, available, size) for size in (256, 1024)} - {few}):
+        measure(replace(best[1], micro_batch=size))
+    if threads > 1 and best[2] < _SHORT_CALL:
+        measure(replace(best[1], threads=1))
+    return best[1], measurements
 
 
 def _words(job: str, execution: Execution) -> str:
@@ -154,17 +151,15 @@ def _words(job: str, execution: Execution) -> str:
 
 
 def _seconds_per_call(call: Callable[[], object], seconds: float) -> float:
-    """The median over calls, after one to warm up; at least three, or fewer where one takes longer than `seconds`."""
+    """The median over calls, after one to warm up; two at least, for about `seconds`."""
     call()
     times: list[float] = []
-    while len(times) < 3 or sum(times) < seconds:
+    while len(times) < 2 or sum(times) < seconds:
         start = time.perf_counter()
         call()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
-        if sum(times) > 3 * seconds:
-            break
     return sorted(times)[len(times) // 2]
 
 

@@ -70,6 +70,16 @@ class Plan:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """A width, how fast it trains, the seconds to keep for what comes after, and the epochs that leaves time for."""
+
+    width: float
+    images_per_second: float
+    finish: float
+    epochs: float
+
+
 def epochs_needed(n: int) -> float:
     """Epochs that a network from scratch wants before a wider one pays: 12 for 50,000 images, more for fewer."""
     return min(60.0, max(12.0, 12 * math.sqrt(50_000 / n)))
@@ -106,29 +116,41 @@ def meter(
     inputs, targets = pixels[:batch], labels[:batch]
     share = 30.0 if clock.budget is None else clock.budget
     model = build_prepared(probe, num_classes, pixels)
-    execution, measurements = measure_training(model, inputs, targets, batch, seconds=min(8.0, 0.03 * share))
+    execution, measurements = measure_training(model, inputs, targets, batch, seconds=min(8.0, 0.02 * share))
     sentences = [execution_sentence(execution, measurements)]
     if clock.budget is None:
         assert epochs is not None
         sentences.append(f"{epochs:g} epochs were asked for; there is no limit of time.")
         return Plan(make(epochs, probe.model.width), execution, None, tuple(measurements), tuple(sentences))
 
-    options = []
-    for width in widths:
+    needed = epochs or epochs_needed(n)
+    options: dict[float, _Option] = {}
+
+    def consider(width: float) -> bool:
+        """Measure a width; whether it would get the epochs it needs."""
+        assert clock.budget is not None
         recipe = make(1.0, width)
         candidate = build_prepared(recipe, num_classes, pixels)
-        train = training_rate(candidate, recipe, batches(recipe), execution, seconds=min(1.5, 0.005 * share))
         plain = Execution(execution.device, "float32", "channels_last", execution.micro_batch, execution.threads)
-        viewed = MultiView(candidate, recipe.views)
-        infer = inference_rate(viewed, inputs[:64], plain, seconds=min(1.0, 0.004 * share))
-        measurements.append(Measurement(f"training, width {width:g}, chosen execution", train, 0.0, True))
+        infer = inference_rate(MultiView(candidate, recipe.views), inputs[:64], plain, seconds=0.003 * share)
+        train = training_rate(candidate, recipe, batches(recipe), execution, seconds=0.006 * share)
         measurements.append(Measurement(f"scoring, width {width:g}, float32, {recipe.views} views", infer, 0.0, True))
+        measurements.append(Measurement(f"training, width {width:g}, whole step", train, 0.0, True))
         finish = finish_seconds(scored, infer)
-        train_seconds = (clock.budget - finish) - clock.elapsed
-        options.append((width, train, finish, _MARGIN * train * train_seconds / n))
-        if len(options) > 1 and options[-1][3] < epochs_needed(n):
-            break  # wider ones are slower still
-    width, train, finish, possible = _best(options, epochs_needed(n))
+        seconds = clock.budget - finish - clock.elapsed
+        options[width] = _Option(width, train, finish, _MARGIN * train * seconds / n)
+        return options[width].epochs >= needed
+
+    # From the middle: up while there are epochs enough, else down until there are.
+    middle = min(range(len(widths)), key=lambda place: abs(widths[place] - 1))
+    place, step = middle, 1 if consider(widths[middle]) else -1
+    while 0 <= place + step < len(widths):
+        place += step
+        if consider(widths[place]) != (step > 0):
+            break
+    enough = [option for option in options.values() if option.epochs >= needed]
+    found = max(enough, key=lambda option: option.width) if enough else max(options.values(), key=lambda o: o.epochs)
+    width, train, finish, possible = found.width, found.images_per_second, found.finish, found.epochs
     if possible < (epochs or 1.0):
         least = clock.elapsed + finish + 1.1 * (epochs or 1.0) * n / (_MARGIN * train)
         raise too_short(clock, f"{epochs or 1.0:g} epochs of {n:,} images", least)
@@ -166,12 +188,6 @@ def build_prepared(recipe: Recipe, num_classes: int, pixels: Tensor) -> Model:
         model = build_model(recipe.model, num_classes, channels=recipe.preprocess.channels, size=recipe.preprocess.size)
     model.prepare(pixels)
     return model
-
-
-def _best(options: list[tuple[float, float, float, float]], needed: float) -> tuple[float, float, float, float]:
-    """The widest option that still gets the epochs it needs, else the one with the most epochs."""
-    enough = [option for option in options if option[3] >= needed]
-    return max(enough) if enough else max(options, key=lambda option: option[3])
 
 
 def finish_seconds(scored: int, images_per_second: float) -> float:

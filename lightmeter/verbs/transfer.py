@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from lightmeter.models.base import Model
 from lightmeter.models.pretrained import load_start
 from lightmeter.models.views import MultiView
 from lightmeter.nouns.recipe import Recipe
@@ -45,7 +46,7 @@ def plan_transfer(
     load_start(model, start)
     share = clock.budget or 300.0
     execution, measurements = measure_inference(
-        model, inputs, lambda module, pixels: module.features(pixels), seconds=min(6.0, 0.02 * share)
+        model, inputs, _features, seconds=min(6.0, 0.02 * share)
     )
     served = Execution(execution.device, "float32", "channels_last", len(inputs), execution.threads)
     rate = inference_rate(MultiView(model, recipe.views), inputs, served, seconds=min(2.0, 0.01 * share))
@@ -63,3 +64,8 @@ def plan_transfer(
         least = clock.elapsed + 1.2 * images / speed + finish
         raise too_short(clock, f"the features of {images:,} views", least)
     return Plan(recipe, execution, until, tuple(measurements), sentences)
+
+
+def _features(module: nn.Module, pixels: Tensor) -> Tensor:
+    assert isinstance(module, Model)
+    return module.features(pixels)
