@@ -42,7 +42,6 @@ TORCHLESS = (
     "lightmeter.verbs.serve",
     "lightmeter.verbs.verify",
     "lightmeter.verbs.inspect",
-    "lightmeter.verbs.doctor",
     "lightmeter.cli",
 )
 """Modules and folders that never import torch, themselves or through what they import at their top.
@@ -60,8 +59,15 @@ def sources() -> dict[str, str]:
     return found
 
 
-def imports(source: str, modules: dict[str, str], *, inside_functions: bool = True) -> Iterator[tuple[int, str]]:
-    """(line, absolute module) for each import; `from a import b` names a.b where that is a module of ours."""
+def imports(
+    source: str, modules: dict[str, str], *, functions: bool = True, types: bool = True
+) -> Iterator[tuple[int, str]]:
+    """(line, absolute module) for each import; `from a import b` names a.b where that is a module of ours.
+
+    Args:
+        functions: whether those inside functions count.
+        types: whether those below `if TYPE_CHECKING` count, which never run.
+    """
     pending: list[ast.AST] = [ast.parse(source)]
     while pending:
         node = pending.pop()
@@ -72,9 +78,9 @@ def imports(source: str, modules: dict[str, str], *, inside_functions: bool = Tr
             for alias in node.names:
                 whole = f"{node.module}.{alias.name}"
                 yield node.lineno, whole if whole in modules else str(node.module)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not inside_functions:
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not functions:
             continue
-        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) and not inside_functions:
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) and not types:
             pending.extend(node.orelse)
             continue
         pending.extend(ast.iter_child_nodes(node))
@@ -91,12 +97,13 @@ def breaches(modules: dict[str, str]) -> list[str]:
     wrong = []
     for module, source in modules.items():
         here = layer(module)
-        for line, target in imports(source, modules):
+        # The package names its surface as text; what only type checkers read there is no import.
+        for line, target in imports(source, modules, types=bool(here)):
             there = layer(target)
             if target.split(".")[0] != "lightmeter" or not there or there == here or (module, there) in EXCEPTIONS:
                 continue
             if not here:
-                allowed = False  # the package names its surface as text and imports nothing
+                allowed = False
             elif here in PARTS and there in PARTS:
                 allowed = here == "recipes"
             else:
@@ -111,7 +118,7 @@ def loads_torch(start: str, modules: dict[str, str], *, lazily: bool) -> list[st
     pending, seen = [[start]], {start}
     while pending:
         chain = pending.pop()
-        for _, target in imports(modules[chain[-1]], modules, inside_functions=lazily):
+        for _, target in imports(modules[chain[-1]], modules, functions=lazily, types=False):
             if target.split(".")[0] == "torch":
                 return [*chain, "torch"]
             parts = target.split(".")

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from lightmeter.cli.app import app, main
+from lightmeter.cli.application import app, main
 
 __all__ = ["app", "main"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as documents
 from pathlib import Path
 from typing import Annotated
 
@@ -37,17 +36,19 @@ def verify(
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(metavar="ANY", help="A run, a bundle, a split, ...", show_default=False)],
+    path: Annotated[Path, typer.Argument(metavar="ANY", help="A run, a bundle or a pack.", show_default=False)],
     json: Json = False,
 ) -> None:
-    """Say what a file or folder is, and show what it holds."""
+    """Say what a folder is, and show what it holds."""
     from lightmeter.verbs.inspect import inspect as run
+    from lightmeter.verbs.inspect import lines
 
     document = run(path)
     if json:
         show.emit(document)
-    else:
-        show.line(documents.dumps(document, indent=2, ensure_ascii=False, default=str))
+        return
+    for text in lines(document):
+        show.line(text)
 
 
 def doctor(json: Json = False) -> None:

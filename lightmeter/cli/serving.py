@@ -70,4 +70,4 @@ def serve(
     """
     from lightmeter.verbs.serve import serve as run
 
-    run(bundle, host=host, port=port)
+    run(bundle, host=host, port=port, progress=open_progress())

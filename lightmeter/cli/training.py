@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -100,7 +101,8 @@ def train(
             progress=open_progress(),
         )
     except KeyboardInterrupt:
-        message = f"Interrupted. Nothing is lost; go on with: lightmeter train {source} --out {out} --resume"
+        again = shlex.join(["lightmeter", "train", source, "--out", str(out), "--resume"])
+        message = f"Interrupted. Nothing is lost; go on with: {again}"
         typer.echo(message, err=True)
         if json:
             show.emit({"error": {"type": "Interrupted", "message": message, "run": str(out)}})
@@ -126,9 +128,9 @@ def evaluate(
     Without a source, a run's own locked test split is scored, and that
     opening is written into the run's ledger.
     """
-    from lightmeter.verbs.again import rescore
+    from lightmeter.verbs.again import evaluate as run
 
-    evaluation, document = rescore(
+    evaluation, document = run(
         model,
         source,
         split=split,
@@ -177,10 +179,14 @@ def compare(
 
 
 def report(runs: RunPaths, json: Json = False) -> None:
-    """Write the report of runs again."""
-    from lightmeter.verbs.report import report as run
+    """Write the report of runs again.
 
-    written = [run(path) for path in runs]
+    The pictures in it need the source where it was; the rest does not.
+    """
+    from lightmeter.verbs.again import report as run
+
+    progress = open_progress()
+    written = [run(path, progress=progress) for path in runs]
     if json:
         show.emit({"reports": [str(path) for path in written]})
         return

@@ -26,7 +26,7 @@ from lightmeter.verbs.verify import bundle_in
 OnBad = Literal["error", "quarantine"]
 
 
-def rescore(
+def evaluate(
     path: Path,
     source: str | None = None,
     *,
@@ -127,6 +127,24 @@ def export(path: Path, out: Path | None = None, *, progress: Progress = SILENT) 
         exam=_exam_pictures(run, progress),
     )
     return {"bundle": str(target), "exam": exam.document()}
+
+
+def report(path: Path, *, progress: Progress = SILENT) -> Path:
+    """Write the report of a run again, with its pictures where the source is still there; returns the page's path.
+
+    Raises:
+        FormatError, StorageError: see `lightmeter.verbs.report`.
+    """
+    from lightmeter.verbs.report import report as write
+
+    run = Run.open(path)
+    try:
+        dataset = _data_of(run, progress)
+        canvases = pack(dataset, run.recipe.preprocess, cache=cache_folder(), on_bad="quarantine", progress=progress)
+    except (DataError, FormatError) as error:
+        progress.say(f"Without pictures: {error.received}")
+        return write(path)
+    return write(path, pack=canvases)
 
 
 def _exam_pictures(run: Run, progress: Progress) -> list[tuple[str, bytes]]:

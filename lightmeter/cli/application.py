@@ -49,20 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return show.failure(_explained(error), as_json=as_json) if error.format_message() else error.exit_code
     except ModuleNotFoundError as error:
         missing = _missing_extra(error)
-        if missing is None:
-            raise
-        return show.failure(missing, as_json=as_json)
+        return _bug(error, as_json) if missing is None else show.failure(missing, as_json=as_json)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains as it ends
         return 141
     except Exception as error:  # noqa: BLE001 - the last resort: a bug of ours still needs an exit code and a JSON line
-        traceback.print_exc()
-        bug = UsageError(
-            f"{type(error).__name__}: {error}",
-            fix="this is a bug of Lightmeter; please report it with the lines above.",
-        )
-        show.failure(bug, as_json=as_json)
-        return BUG
+        return _bug(error, as_json)
     return code if isinstance(code, int) else 0
 
 
@@ -88,6 +80,13 @@ def _explained(error: typer.TyperException) -> UsageError:
     context = getattr(error, "ctx", None)
     fix = f"see `{context.command_path} --help`." if context is not None else ""
     return UsageError(error.format_message(), fix=fix)
+
+
+def _bug(error: Exception, as_json: bool) -> int:
+    traceback.print_exception(error)
+    fix = "this is a bug of Lightmeter; please report it with the lines above."
+    show.failure(LightmeterError(f"{type(error).__name__}: {error}", fix=fix), as_json=as_json)
+    return BUG
 
 
 def _missing_extra(error: ModuleNotFoundError) -> UsageError | None:

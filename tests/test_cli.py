@@ -1,0 +1,271 @@
+"""The command line: values from text, one form for every mistake, one JSON line for programs, and a light start."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from lightmeter.cli import application, main, training
+from lightmeter.cli.options import bad_policy, seconds, settings
+from lightmeter.cli.progress import PlainProgress, RichProgress, duration
+from lightmeter.errors import GateError, UsageError
+
+
+def photos(folder: Path, per_class: int = 6) -> Path:
+    """A folder of two classes of small pictures, all different."""
+    generator = np.random.default_rng(0)
+    for number, name in enumerate(("day", "night")):
+        (folder / name).mkdir(parents=True)
+        for index in range(per_class):
+            pixels = generator.integers(0, 100, (20, 24, 3)) + 150 * number
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{index}.png")
+    return folder
+
+
+class TestValues:
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [("90s", 90), ("10m", 600), ("1h30m", 5400), ("600", 600), ("1.5h", 5400), ("2 min 5 s", 125), ("0.5", 0.5)],
+    )
+    def test_a_length_of_time_is_read(self, text: str, expected: float) -> None:
+        assert seconds(text) == expected
+
+    @pytest.mark.parametrize("text", ["", "soon", "10x", "-5s", "0", "1.2.3s", "s", "30m1h", "inf", "nan"])
+    def test_anything_else_is_refused(self, text: str) -> None:
+        with pytest.raises(UsageError, match="no length of time"):
+            seconds(text)
+
+    def test_settings_are_fields_and_values(self) -> None:
+        assert settings(["optimizer.lr=0.1", "model.options.note=a=b"]) == {
+            "optimizer.lr": "0.1",
+            "model.options.note": "a=b",
+        }
+
+    @pytest.mark.parametrize("pair", ["optimizer.lr", "=3", ""])
+    def test_settings_without_field_or_value_are_refused(self, pair: str) -> None:
+        with pytest.raises(UsageError, match="names no field"):
+            settings([pair])
+
+    def test_an_unknown_policy_is_refused(self) -> None:
+        assert bad_policy("quarantine") == "quarantine"
+        with pytest.raises(UsageError, match="error or quarantine"):
+            bad_policy("ignore")
+
+    @pytest.mark.parametrize(
+        ("value", "text"), [(0.42, "0.4 s"), (9.96, "10 s"), (99.0, "99 s"), (200, "3 min 20 s"), (3900, "1 h 05 min")]
+    )
+    def test_a_length_of_time_is_written(self, value: float, text: str) -> None:
+        assert duration(value) == text
+
+
+class TestMistakes:
+    def test_a_lightmeter_error_is_three_lines_and_code_2(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["data", "check", "digitz"]) == 2
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert shown.err.startswith("Error: There is no source 'digitz'.\nExpected: ")
+        assert "To fix it: did you mean 'digits'?" in shown.err
+        assert "Traceback" not in shown.err
+
+    def test_with_json_it_is_the_last_line_of_standard_output_too(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["data", "check", "digitz", "--json"]) == 2
+        error = json.loads(capsys.readouterr().out.splitlines()[-1])["error"]
+        assert error["type"] == "SourceError"
+        assert error["message"].startswith("There is no source 'digitz'.")
+        assert error["fix"] == "did you mean 'digits'?"
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["trian", "digits"], "Did you mean 'train'?"),
+            (["train", "digits", "--bugdet", "3s"], "--budget"),
+            (["train"], "Missing argument"),
+            (["train", "digits", "--seed", "minus"], "--seed"),
+            (["train", "digits", "--budget", "soon"], "no length of time"),
+            (["train", "digits", "--on-bad", "skip"], "error or quarantine"),
+            (["compare", "one"], "two or more runs"),
+        ],
+    )
+    def test_a_wrong_command_line_has_the_same_form(
+        self, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main([*arguments, "--json"]) == 2
+        shown = capsys.readouterr()
+        assert shown.err.startswith("Error: ")
+        assert words in shown.err
+        assert json.loads(shown.out)["error"]["type"] == "UsageError"
+
+    def test_markup_in_a_message_is_shown_as_it_is(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["data", "check", "[bold]x[/nothing]"]) == 2
+        assert "[bold]x[/nothing]" in capsys.readouterr().err
+
+    def test_a_failed_gate_is_code_1(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        monkeypatch.setattr(application, "app", _raising(GateError("It did not hold.")))
+        assert main([]) == 1
+        assert capsys.readouterr().err == "Error: It did not hold.\n"
+
+    def test_a_missing_extra_is_named(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(application, "app", _raising(ModuleNotFoundError("no torch", name="torch.nn")))
+        assert main(["--json"]) == 2
+        assert json.loads(capsys.readouterr().out)["error"]["fix"] == "pip install 'lightmeter[train]'"
+
+    def test_a_module_that_nobody_promised_is_a_bug(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(application, "app", _raising(ModuleNotFoundError("no such", name="lightmeter.nowhere")))
+        assert main([]) == application.BUG
+        assert "Traceback" in capsys.readouterr().err
+
+    def test_a_bug_shows_its_traceback_and_a_json_line(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(application, "app", _raising(AssertionError("ours")))
+        assert main(["--json"]) == application.BUG
+        shown = capsys.readouterr()
+        assert "Traceback" in shown.err
+        assert "please report it" in shown.err
+        assert "ours" in json.loads(shown.out)["error"]["message"]
+
+
+class TestData:
+    def test_check_ends_with_json(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        folder = photos(tmp_path / "photos")
+        (folder / "day" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+        assert main(["data", "check", str(folder), "--json"]) == 0
+        found = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert (found["n"], found["counts"]) == (12, [6, 6])
+        assert [bad["id"] for bad in found["bad"]] == ["day/broken.jpg"]
+
+    def test_check_shows_a_table(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["data", "check", str(photos(tmp_path / "photos"))]) == 0
+        shown = capsys.readouterr().out
+        assert "12 pictures of 2 classes" in shown
+        assert "night" in shown
+
+    def test_split_refuses_bad_files_unless_told(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        folder, out = photos(tmp_path / "photos", per_class=20), tmp_path / "split.json"
+        (folder / "day" / "broken.png").write_bytes(b"no picture")
+        assert main(["data", "split", str(folder), "--out", str(out)]) == 2
+        assert "broken.png" in capsys.readouterr().err
+        assert not out.exists()
+        assert main(["data", "split", str(folder), "--out", str(out), "--on-bad", "quarantine", "--json"]) == 0
+        counts = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert counts["train"] + counts["val"] + counts["test"] == 40
+        assert sorted(json.loads(out.read_text())["test"])[0].startswith("day/")
+
+
+class TestTrain:
+    def test_an_interrupt_says_how_to_go_on(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        import lightmeter.verbs.train
+
+        monkeypatch.setattr(lightmeter.verbs.train, "train", _raising(KeyboardInterrupt()))
+        out = tmp_path / "a run"
+        assert main(["train", "digits", "--out", str(out), "--json"]) == training.INTERRUPTED
+        shown = capsys.readouterr()
+        assert f"lightmeter train digits --out '{out}' --resume" in shown.err
+        assert json.loads(shown.out)["error"]["run"] == str(out)
+
+
+class TestStart:
+    @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"], ["data", "fetch", "-h"]])
+    def test_help_loads_nothing_heavy(self, arguments: list[str]) -> None:
+        heavy = ("torch", "numpy", "PIL", "onnxruntime", "scipy", "sklearn", "matplotlib", "fastapi", "rich.progress")
+        program = (
+            "import sys\nfrom lightmeter.cli import main\n"
+            f"code = main({arguments!r})\n"
+            f"assert code == 0\nassert not [name for name in {heavy!r} if name in sys.modules]"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+
+    def test_the_module_runs_as_the_command(self) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "lightmeter", "nonsense"], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+
+    def test_a_reader_that_goes_away_is_no_bug(self) -> None:
+        command = f"{sys.executable} -m lightmeter --help | true"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+class TestDoctor:
+    def test_it_looks_and_says_so(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["doctor"]) == 0
+        assert capsys.readouterr().out.splitlines()[-1] == "OK"
+
+    def test_its_json_names_what_is_there(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["doctor", "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["ok"] is True
+        assert found["versions"]["numpy"] == np.__version__
+        assert found["data sets"]["cifar10"] == "not there"
+        assert found["machine"]["cores"] >= 1
+
+    def test_it_loads_no_torch(self) -> None:
+        program = "import sys, lightmeter\nlightmeter.doctor()\nassert 'torch' not in sys.modules"
+        subprocess.run([sys.executable, "-c", program], check=True)
+
+    def test_a_place_that_is_full_is_a_problem(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        from lightmeter.verbs import doctor
+
+        monkeypatch.setattr(doctor, "LOW_DISK", 1e9)
+        assert main(["doctor", "--json"]) == 1
+        assert "GiB are free" in json.loads(capsys.readouterr().out)["problems"][0]
+
+
+class TestProgress:
+    def test_plain_lines_come_now_and_then(self) -> None:
+        now = 0.0
+        text = io.StringIO()
+        progress = PlainProgress(Console(file=text), clock=lambda: now)
+        with progress.track("decode", 1000, "images") as advance:
+            for _ in range(100):
+                now += 0.11
+                advance(10)
+        assert text.getvalue().splitlines() == [
+            "decode: 460 of 1,000 images, 91 images/s, 5.9 s left",
+            "decode: 920 of 1,000 images, 91 images/s, 0.9 s left",
+            "decode: 1,000 images in 11 s",
+        ]
+
+    def test_what_is_quick_is_silent(self) -> None:
+        text = io.StringIO()
+        with PlainProgress(Console(file=text), clock=lambda: 0.0).track("decode", 10, "images") as advance:
+            advance(10)
+        assert text.getvalue() == ""
+
+    def test_bars_nest_and_leave_only_what_was_said(self) -> None:
+        text = io.StringIO()
+        progress = RichProgress(Console(file=text, force_terminal=True, width=100))
+        with progress.track("epochs", 2, "epochs") as outer, progress.track("batches", 4, "images") as inner:
+            inner(4)
+            progress.say("first [epoch] done")
+            outer(1)
+        assert "first [epoch] done" in text.getvalue()
+        with progress.track("again", 1, "images") as advance:
+            advance(1)
+        assert "again" in text.getvalue()
+
+
+def _raising(error: BaseException) -> object:
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    return fail
