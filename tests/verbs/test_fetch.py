@@ -284,6 +284,8 @@ def hostile_tar(kind: str) -> bytes:
         member = tarfile.TarInfo({"up": "../evil", "absolute": "/tmp/evil"}.get(kind, "inside"))
         if kind == "link":
             member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        elif kind == "inner link":
+            member.type, member.linkname = tarfile.SYMTYPE, "elsewhere"
         elif kind == "hard link":
             member.type, member.linkname = tarfile.LNKTYPE, "/etc/passwd"
         elif kind == "device":
@@ -292,7 +294,7 @@ def hostile_tar(kind: str) -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["up", "absolute", "link", "hard link", "device"])
+@pytest.mark.parametrize("kind", ["up", "absolute", "link", "inner link", "hard link", "device"])
 def test_a_hostile_tar_writes_nothing_outside(tmp_path: Path, kind: str) -> None:
     path = write(tmp_path, {"a.tar.gz": hostile_tar(kind)}) / "a.tar.gz"
     folder = tmp_path / "in"
