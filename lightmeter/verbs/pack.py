@@ -195,7 +195,7 @@ def _publish(temporary: Path, path: Path, is_current: Callable[[], bool]) -> Non
             os.rename(temporary, path)
             return
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not path.is_dir():
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         if is_current():
             return

@@ -99,6 +99,8 @@ def test_the_number_of_workers_changes_no_byte(tmp_path: Path) -> None:
     for workers in (1, 2, 7):
         made = pack(dataset(files), PREPROCESS, cache=tmp_path / str(workers), on_bad="quarantine", workers=workers)
         contents.append({file.name: file.read_bytes() for file in made.path.iterdir()})
+        assert made.ids == tuple(id for id in files if id not in ("größe/00003.ppm", "größe/01400.ppm"))
+        assert np.array_equal(made.pixels[-1], noise(1499))
     assert contents[0] == contents[1] == contents[2] and len(contents[0]) == 5
 
 
