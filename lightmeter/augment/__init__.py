@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from lightmeter.augment.base import Augmentation, BatchContext
+from lightmeter.augment.colour import Colour
 from lightmeter.augment.counter import generator_of
-from lightmeter.augment.flip import AlternatingFlip, Flip
-from lightmeter.augment.shift import Shift
+from lightmeter.augment.crop import RandomResizedCrop
+from lightmeter.augment.erase import Erase
+from lightmeter.augment.mix import Cutmix, Mixup
+from lightmeter.augment.moves import AlternatingFlip, Flip, Shift
 from lightmeter.nouns.parts import check_options, resolve
 from lightmeter.nouns.recipe import AugmentChoice
 
@@ -18,9 +21,15 @@ __all__ = ["AUGMENTATIONS", "Augment", "Augmentation", "BatchContext", "compose"
 
 AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
     "alternating_flip": AlternatingFlip,
+    "colour": Colour,
+    "cutmix": Cutmix,
+    "erase": Erase,
     "flip": Flip,
+    "mixup": Mixup,
+    "random_resized_crop": RandomResizedCrop,
     "shift": Shift,
 }
+"""Builders: (**options) -> Augmentation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +39,14 @@ class Augment:
     parts: tuple[Augmentation, ...]
 
     def __call__(self, pixels: Tensor, targets: Tensor, context: BatchContext, seed: int) -> tuple[Tensor, Tensor]:
-        """uint8 or float32 [N, S, S, C] in 0..255 and targets float32[N, K] -> the same, changed."""
+        """uint8 or float32 [N, S, S, C] in 0..255 and targets float32[N, K] -> the same, changed.
+
+        Draws on the CPU, so that every device sees the same draws, and leaves its arguments as they are.
+        """
         context = replace(context, seed=seed)
         for place, part in enumerate(self.parts):
             drawn = part.draw(pixels.shape, context, generator_of(seed, context.epoch, context.step, place))
+            drawn = {name: value.to(pixels.device) for name, value in drawn.items()}
             pixels, targets = part.apply(pixels, targets, drawn)
         return pixels, targets
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import torch
+from torch import Tensor
 
 
 def seed_of(*numbers: int) -> int:
@@ -16,3 +17,20 @@ def seed_of(*numbers: int) -> int:
 def generator_of(*numbers: int) -> torch.Generator:
     """A fresh generator on the CPU, seeded by `seed_of`."""
     return torch.Generator().manual_seed(seed_of(*numbers))
+
+
+def hash_rows(rows: Tensor, seed: int) -> Tensor:
+    """Well-mixed bits int64[N] for row numbers int64[N], each depending on its row and the seed alone.
+
+    Source: the output function of SplitMix64 (Steele et al., 2014), started at a hash of the seed. Products wrap
+    around at 64 bits, as they do there.
+    """
+    x = rows + seed_of(seed)
+    x = (x ^ _shift_right(x, 30)) * -4658895280553007687  # 0xBF58476D1CE4E5B9
+    x = (x ^ _shift_right(x, 27)) * -7723592293110705685  # 0x94D049BB133111EB
+    return x ^ _shift_right(x, 31)
+
+
+def _shift_right(x: Tensor, bits: int) -> Tensor:
+    """A logical shift; torch's own would draw the sign bit in."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
