@@ -146,7 +146,8 @@ def _refuse_nested(root: Path, listing: scan.Listing, name: str, in_parts: bool)
 
 def _without_pictures(listing: scan.Listing, parts: Mapping[str, str]) -> list[str]:
     """Folders where a class would be, that hold none: what is left out must not go unsaid."""
-    full = {"/".join(entry.path.split("/")[:depth]) for entry in listing.images for depth in (1, 2)}
+    holding = {entry.path.rpartition("/")[0] for entry in listing.images}
+    full = {"/".join(path.split("/")[:depth]) for path in holding for depth in (1, 2)}
     at_class = [path for path in listing.folders if path.count("/") == int(path.split("/", 1)[0] in parts)]
     return [path for path in at_class if path not in full]
 
