@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs clean
+.PHONY: help install demo test lint format docs clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,10 +22,12 @@ $(VENV)/.with-%: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable '.[$*]'
 	@touch $@
 
+install: $(VENV)/.with-all,dev ## Install everything that developing needs into $(VENV)
+
 demo: $(VENV)/.with-train ## Train a classifier of handwritten digits, then let it name one
 	@rm -rf $(DEMO)
 	$(BIN)/lightmeter train digits --budget 30s --out $(DEMO)
-	@sample=$$($(BIN)/python docs/sample.py $(DEMO)) && $(BIN)/lightmeter predict $(DEMO)/model.bundle "$$sample"
+	@sample=$$($(BIN)/python docs/examples/write_a_digit.py $(DEMO)) && $(BIN)/lightmeter predict $(DEMO)/model.bundle "$$sample"
 	@echo "Report: $(DEMO)/report.html"
 
 test: $(VENV)/.with-all,dev ## Run the tests

@@ -65,8 +65,7 @@ def serve(
 ) -> None:
     """Serve a bundle over HTTP.
 
-    It takes its exam before it listens. The page at / takes pictures by drag
-    and drop.
+    It takes its exam before it listens; the page at /docs describes it.
     """
     from lightmeter.verbs.serve import serve as run
 

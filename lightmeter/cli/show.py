@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lightmeter.errors import LightmeterError
+
+_NUMBER = re.compile(r"[\d.,]+ ?%?|-|")
 
 
 def emit(document: Any) -> None:
@@ -34,11 +37,11 @@ def pairs(rows: Iterable[tuple[str, Any]]) -> None:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
-    """Print a table; columns whose first value is a number stand to the right."""
+    """Print a table; columns of numbers stand to the right."""
     rows = [[_cell(value) for value in row] for row in rows]
     drawn = Table(title=title or None, title_justify="left", header_style="bold", show_edge=False, pad_edge=False)
     for column, name in enumerate(header):
-        number = bool(rows) and rows[0][column][:1].isdigit()
+        number = all(_NUMBER.fullmatch(row[column]) for row in rows)
         drawn.add_column(name, justify="right" if number else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))

@@ -215,9 +215,14 @@ def export(
 
 
 def _show_training(source: str, result: TrainResult) -> None:
+    from lightmeter.nouns.evaluation import Evaluation
+    from lightmeter.verbs.reporting.words import THIN, verdict
+
     values: dict[str, Any] = result.document()
+    sentence, between = verdict(Evaluation.load(result.run / "evaluation" / "test.npz"))
     show.line("")
-    show.line(f"{source}: {show.score(values['test'])}", "bold green")
+    show.line(f"{sentence} ({between}).".replace(THIN, " "), "bold green")
+    show.line(f"{source}: {show.score(values['test'])}")
     took = duration(values["seconds"])
     budget = f" of {duration(values['budget'])}" if values.get("budget") else ""
     show.pairs(
