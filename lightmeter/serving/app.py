@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from fastapi import FastAPI, Query, Request
@@ -89,6 +89,8 @@ def create_app(bundle: Bundle, *, limits: Limits = _LIMITS) -> FastAPI:
     metrics.inside.set_function(lambda: gate.inside)
     pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="lightmeter")
     ready = True
+    # As a default and not in the annotation: annotations are texts here, in which no local name would be found.
+    topk_query = Query(min(5, len(bundle.classes)), ge=1, le=len(bundle.classes))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -110,9 +112,7 @@ def create_app(bundle: Bundle, *, limits: Limits = _LIMITS) -> FastAPI:
         return predictor.answer([name for name, _ in images], np.stack(canvases), topk=topk)
 
     @app.post("/v1/predict", response_model=AnswerModel, responses=_PROBLEMS, openapi_extra={"requestBody": _REQUEST})
-    async def predict(
-        request: Request, topk: Annotated[int, Query(ge=1, le=len(bundle.classes))] = min(5, len(bundle.classes))
-    ) -> Response:
+    async def predict(request: Request, topk: int = topk_query) -> Response:
         """Say what each picture shows."""
         if not ready:
             raise Problem(503, "not_ready", "The server is stopping.")

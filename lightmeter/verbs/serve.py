@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import signal
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from lightmeter.errors import UsageError
 from lightmeter.nouns.bundle import Bundle
@@ -50,17 +54,37 @@ def serve(path: Path, *, host: str = "127.0.0.1", port: int = 8000, progress: Pr
         limit_concurrency=256,  # connections, idle ones too
         timeout_graceful_shutdown=_GRACE,
     )
+
+    class Announcing(uvicorn.Server):
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            where = self.servers[0].sockets[0].getsockname()
+            shown = f"[{host}]" if ":" in host else host
+            progress.say(f"Serving on http://{shown}:{where[1]}, described at /docs. Ctrl-C ends it.")
+            if host not in _LOOPBACK and not host.startswith("127."):
+                progress.say(
+                    f"Warning: whoever reaches this machine at {host} can use it; there is no login and no TLS."
+                )
+
     try:
-        listener = config.bind_socket()
-    except SystemExit as error:  # how it says that it cannot
+        with _quiet_end():
+            Announcing(config).run()
+    except SystemExit as error:  # how it says that it cannot listen
         raise UsageError(
             f"{host}:{port} cannot be listened on.",
             "an address of this machine and a free port",
             "choose another --port; 0 takes any that is free.",
         ) from error
-    shown = f"[{host}]" if ":" in host else host
-    progress.say(f"Serving on http://{shown}:{listener.getsockname()[1]}, described at /docs. Ctrl-C ends it.")
-    if host not in _LOOPBACK and not host.startswith("127."):
-        progress.say(f"Warning: whoever reaches this machine at {host} can use it; there is no login and no TLS.")
-    with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def _quiet_end() -> Iterator[None]:
+    """Let a server that was told to stop, and has, return; uvicorn would then raise the same signal once more."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None) if main else None
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            yield
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)

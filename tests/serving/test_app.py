@@ -1,0 +1,295 @@
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lightmeter.errors import BundleError, ExamError
+from lightmeter.nouns.bundle import CARD, Bundle, write_card
+from lightmeter.serving import app as module
+from lightmeter.serving.app import create_app
+from lightmeter.serving.limits import Limits
+from lightmeter.serving.problems import CODES
+from lightmeter.verbs.predict import predict
+from tests.bundles import CLASSES, picture
+from tests.serving.clients import Client
+
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+@pytest.fixture
+def client(bundle: Bundle) -> Iterator[Client]:
+    with Client(create_app(bundle)) as client:
+        yield client
+
+
+def problem(response: Any, status: int, code: str) -> dict[str, Any]:
+    """Check that an answer is a problem document of this kind, without any path, and return it."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    document = response.json()
+    assert (document["status"], document["code"]) == (status, code)
+    assert document["type"] == f"/docs#{code}"
+    assert code in CODES
+    assert "/tmp" not in response.text
+    assert "Traceback" not in response.text
+    return document
+
+
+def test_a_picture_as_the_body_gets_what_predict_says(client: Client, bundle: Bundle, tmp_path: Path) -> None:
+    for turn in range(1, 9):
+        data = picture(turn, (40 + turn, 77), turn=turn)
+        (tmp_path / "x.jpg").write_bytes(data)
+        (expected,) = predict(bundle, [tmp_path / "x.jpg"])
+        answer = client.post("/v1/predict", content=data, headers=JPEG).json()
+        assert answer["bundle"] == bundle.seal
+        (given,) = answer["predictions"]
+        assert given.keys() == expected.document().keys()
+        assert (given["file"], given["label"], given["abstain"]) == ("body", expected.label, expected.abstain)
+        np.testing.assert_allclose([p for _, p in given["top"]], [p for _, p in expected.top], atol=1e-6)
+
+
+def test_several_files_are_answered_in_order(client: Client) -> None:
+    files = [("file", (f"../{n}.jpg", picture(n), "image/jpeg")) for n in range(5)]
+    answers = client.post("/v1/predict?topk=2", files=files).json()["predictions"]
+    assert [answer["file"] for answer in answers] == [f"{n}.jpg" for n in range(5)]
+    assert all(len(answer["top"]) == 2 for answer in answers)
+    for n, answer in enumerate(answers):
+        alone = client.post("/v1/predict", content=picture(n), headers=JPEG).json()["predictions"][0]
+        assert abs(answer["probability"] - alone["probability"]) < 1e-6
+
+
+def test_bytes_say_what_a_picture_is(client: Client) -> None:
+    wrong = client.post("/v1/predict", content=picture(kind="PNG"), headers=JPEG)
+    assert wrong.status_code == 200
+    assert (
+        client.post("/v1/predict", content=picture(), headers={"Content-Type": "image/x-anything"}).status_code == 200
+    )
+    assert client.post("/v1/predict", content=picture()).status_code == 200
+
+
+@pytest.mark.parametrize("declared", ["text/plain", "application/json", "application/x-www-form-urlencoded"])
+def test_other_declared_types_are_refused(client: Client, declared: str) -> None:
+    problem(client.post("/v1/predict", content=b"{}", headers={"Content-Type": declared}), 415, "unsupported_type")
+
+
+@pytest.mark.parametrize("data", [b"no picture at all", b"%PDF-1.7 ...", b"....ftypheic....", b"PK\x03\x04zip"])
+def test_bytes_that_are_no_picture_are_415(client: Client, data: bytes) -> None:
+    problem(client.post("/v1/predict", content=data, headers=JPEG), 415, "unsupported_type")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        picture()[:400],
+        b"\xff\xd8\xff\xe0 broken",
+        b"P6 60000 60000 255\n",  # 3.6 thousand million pixels, promised in 18 bytes
+    ],
+)
+def test_pictures_that_cannot_be_decoded_are_422(client: Client, data: bytes) -> None:
+    document = problem(client.post("/v1/predict", content=data, headers=JPEG), 422, "undecodable")
+    assert [error["file"] for error in document["errors"]] == ["body"]
+
+
+def test_one_bad_file_refuses_the_request_and_is_named(client: Client) -> None:
+    files = [("file", (f"{n}.jpg", picture(n) if n != 2 else picture(n)[:300], "image/jpeg")) for n in range(4)]
+    document = problem(client.post("/v1/predict", files=files), 422, "undecodable")
+    assert [error["file"] for error in document["errors"]] == ["2.jpg"]
+    assert "1 of 4" in document["detail"]
+
+
+def test_nothing_sent_is_400(client: Client) -> None:
+    problem(client.post("/v1/predict", content=b"", headers=JPEG), 400, "no_image")
+    problem(client.post("/v1/predict", files=[("file", ("a.jpg", b"", "image/jpeg"))]), 400, "no_image")
+    problem(client.post("/v1/predict", data={"a": "b"}, files={}), 415, "unsupported_type")
+    broken = {"Content-Type": "multipart/form-data"}
+    problem(client.post("/v1/predict", content=b"x", headers=broken), 400, "bad_request")
+
+
+@pytest.mark.parametrize("topk", ["0", "-1", "6", "many", ""])
+def test_topk_out_of_range_is_told(client: Client, topk: str) -> None:
+    answer = client.post("/v1/predict", params={"topk": topk}, content=picture(), headers=JPEG)
+    assert "topk" in problem(answer, 422, "bad_parameter")["detail"]
+
+
+def test_other_addresses_and_methods_are_problems_too(client: Client) -> None:
+    problem(client.get("/v1/nothing"), 404, "not_found")
+    answer = client.get("/v1/predict")
+    problem(answer, 405, "method_not_allowed")
+    assert answer.headers["allow"] == "POST"
+
+
+def test_a_large_body_is_refused_by_its_promise_and_while_it_arrives(bundle: Bundle) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        for _ in range(1000):
+            sent += 1000
+            yield b"\xff" * 1000
+
+    with Client(create_app(bundle, limits=Limits(body=5000))) as client:
+        problem(client.post("/v1/predict", content=b"x" * 5001, headers=JPEG), 413, "too_large")
+        problem(client.post("/v1/predict", content=endless(), headers=JPEG), 413, "too_large")
+        big = [("file", ("a.jpg", b"x" * 6000, "image/jpeg"))]
+        problem(client.post("/v1/predict", files=big), 413, "too_large")
+        assert client.post("/v1/predict", content=picture(), headers=JPEG).status_code == 200
+        assert "\nlightmeter_requests_inside 0.0\n" in client.get("/metrics").text
+    assert sent <= 10_000
+
+
+def test_too_many_files_are_413(bundle: Bundle) -> None:
+    with Client(create_app(bundle, limits=Limits(images=2))) as client:
+        files = [("file", (f"{n}.jpg", picture(), "image/jpeg")) for n in range(3)]
+        problem(client.post("/v1/predict", files=files), 413, "too_large")
+        assert client.post("/v1/predict", files=files[:2]).status_code == 200
+
+
+def test_more_than_may_wait_are_turned_away(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    go, begun = threading.Event(), threading.Semaphore(0)
+    decode = module.decode
+
+    def slow(*given: Any) -> Any:
+        begun.release()
+        assert go.wait(30)
+        return decode(*given)
+
+    monkeypatch.setattr(module, "decode", slow)
+    limits = Limits(workers=1, waiting=1, retry_seconds=7)
+    with Client(create_app(bundle, limits=limits)) as client, ThreadPoolExecutor(2) as pool:
+
+        def ask() -> Any:
+            return client.post("/v1/predict", content=picture(), headers=JPEG)
+
+        first = pool.submit(ask)
+        assert begun.acquire(timeout=30)
+        second = pool.submit(ask)
+        while "lightmeter_requests_inside 2.0" not in client.get("/metrics").text:
+            pass
+        refused = ask()
+        problem(refused, 429, "overloaded")
+        assert refused.headers["retry-after"] == "7"
+        assert client.get("/livez").status_code == 200  # the loop itself is free
+        go.set()
+        assert [first.result().status_code, second.result().status_code] == [200, 200]
+        assert ask().status_code == 200
+
+
+def test_a_failure_inside_says_nothing_of_itself(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*given: Any) -> Any:
+        raise RuntimeError("/tmp/secret/path")
+
+    with Client(create_app(bundle)) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "decode", fail)
+            answer = client.post("/v1/predict", content=picture(), headers=JPEG)
+        problem(answer, 500, "internal")
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert client.post("/v1/predict", content=picture(), headers=JPEG).status_code == 200
+
+
+def test_probes_and_card(client: Client, bundle: Bundle) -> None:
+    assert client.get("/livez").json() == {"status": "live"}
+    assert client.get("/readyz").json() == {"status": "ready", "bundle": bundle.seal}
+    card = client.get("/v1/model").json()
+    assert card["classes"] == list(CLASSES)
+    assert card["preprocess"]["size"] == 24
+    assert not {"path", "provenance", "files"} & set(card)
+
+
+def test_it_is_not_ready_once_it_stops(bundle: Bundle) -> None:
+    app = create_app(bundle)
+    with Client(app) as client:
+        assert client.get("/readyz").status_code == 200
+    with Client(app) as client:
+        problem(client.get("/readyz"), 503, "not_ready")
+        problem(client.post("/v1/predict", content=picture(), headers=JPEG), 503, "not_ready")
+
+
+def test_every_answer_has_the_security_headers_and_the_bundle(client: Client, bundle: Bundle) -> None:
+    for answer in (client.get("/livez"), client.get("/absent"), client.post("/v1/predict"), client.get("/docs")):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["x-lightmeter-bundle"] == bundle.seal
+
+
+def test_the_page_loads_nothing_from_elsewhere(client: Client) -> None:
+    answer = client.get("/", follow_redirects=True)
+    assert answer.url.path == "/docs"
+    assert not re.search(r"(src|href|url|action)\s*[=(]\s*['\"]?(https?:)?//", answer.text)
+    assert "<script" not in answer.text
+    assert all(f'id="{code}"' in answer.text for code in CODES)
+    assert "ant, bee, cat" in answer.text
+
+
+def test_class_names_cannot_write_into_the_page(bundle: Bundle) -> None:
+    named = bundle.model_copy(update={"classes": ("<script>alert(1)</script>", *CLASSES[1:])})
+    with Client(create_app(named)) as client:
+        assert "<script" not in client.get("/docs").text
+
+
+def test_the_schema_describes_the_body_and_the_problems(client: Client) -> None:
+    document = client.get("/openapi.json").json()
+    post = document["paths"]["/v1/predict"]["post"]
+    assert set(post["requestBody"]["content"]) == {"image/*", "application/octet-stream", "multipart/form-data"}
+    assert {"200", "413", "415", "422", "429", "503"} <= set(post["responses"])
+    assert "application/problem+json" in post["responses"]["413"]["content"]
+
+
+def test_metrics_count_within_fixed_labels(client: Client, bundle: Bundle) -> None:
+    client.post("/v1/predict", content=picture(), headers=JPEG)
+    client.post("/v1/predict", content=b"x", headers=JPEG)
+    for n in range(20):
+        client.get(f"/made-up/{n}")
+    text = client.get("/metrics").text
+    assert 'lightmeter_requests_total{route="/v1/predict",status="200"} 1.0' in text
+    assert 'lightmeter_requests_total{route="/v1/predict",status="415"} 1.0' in text
+    assert 'lightmeter_requests_total{route="other",status="404"} 20.0' in text
+    assert "made-up" not in text
+    assert 'lightmeter_images_total{answer="refused"} 1.0' in text
+    assert bundle.seal in text
+
+
+def test_two_servers_in_one_process_count_apart(bundle: Bundle) -> None:
+    with Client(create_app(bundle)) as one, Client(create_app(bundle)) as other:
+        one.post("/v1/predict", content=picture(), headers=JPEG)
+        assert 'route="/v1/predict"' in one.get("/metrics").text
+        assert 'route="/v1/predict"' not in other.get("/metrics").text
+
+
+def test_a_bundle_that_fails_its_exam_is_not_served(own_bundle: Path) -> None:
+    logits = np.load(own_bundle / "exam/logits.npy")
+    np.save(own_bundle / "exam/logits.npy", logits + 0.1)
+    with pytest.raises(BundleError):
+        Bundle.open(own_bundle)
+    document = json.loads((own_bundle / CARD).read_text())
+    write_card(own_bundle, {name: v for name, v in document.items() if name not in ("format", "files", "seal")})
+    with pytest.raises(ExamError):
+        create_app(Bundle.open(own_bundle))
+
+
+def test_serving_a_request_loads_no_torch(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(picture())
+    program = (
+        "import asyncio, httpx, sys; from pathlib import Path\n"
+        "from lightmeter.nouns.bundle import Bundle; from lightmeter.serving.app import create_app\n"
+        f"app = create_app(Bundle.open(Path({str(bundle.path)!r})))\n"
+        f"data = Path({str(tmp_path / 'a.jpg')!r}).read_bytes()\n"
+        "async def ask():\n"
+        "    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url='http://server') as client:\n"
+        "        return await client.post('/v1/predict', content=data)\n"
+        "answer = asyncio.run(ask())\n"
+        "assert answer.status_code == 200\n"
+        "assert not {'torch', 'onnx', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from lightmeter.nouns.bundle import Bundle
+from lightmeter.serving.app import create_app
+from lightmeter.serving.limits import Gate, Limits
+from lightmeter.serving.problems import Problem
+from tests.bundles import picture
+
+
+def test_a_gate_has_as_many_places_as_it_says() -> None:
+    gate = Gate(Limits(workers=1, waiting=1, retry_seconds=3))
+    with gate.enter(), gate.enter():
+        assert gate.inside == 2
+        with pytest.raises(Problem) as caught, gate.enter():
+            pass
+        assert caught.value.status == 429
+        assert caught.value.headers == {"Retry-After": "3"}
+    assert gate.inside == 0
+
+
+def test_a_place_is_given_back_when_its_holder_fails() -> None:
+    gate = Gate(Limits(workers=1, waiting=0))
+    with pytest.raises(ValueError, match="x"), gate.enter():
+        raise ValueError("x")
+    assert gate.inside == 0
+
+
+def test_limits_that_make_no_sense_are_a_bug() -> None:
+    with pytest.raises(AssertionError):
+        Limits(body=0)
+
+
+def test_a_body_that_dawdles_is_408_and_gives_its_place_back(bundle: Bundle) -> None:
+    async def dawdle() -> AsyncIterator[bytes]:
+        yield picture()[:10]
+        await asyncio.sleep(3600)
+
+    async def ask() -> None:
+        app = create_app(bundle, limits=Limits(workers=1, waiting=0, read_seconds=0.05))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
+            headers = {"Content-Type": "image/jpeg"}
+            slow = await client.post("/v1/predict", content=dawdle(), headers=headers)
+            assert (slow.status_code, slow.json()["code"]) == (408, "timeout")
+            again = await client.post("/v1/predict", content=picture(), headers=headers)
+            assert again.status_code == 200
+
+    asyncio.run(ask())

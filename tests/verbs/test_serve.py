@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import http.client
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import torch
+
+from lightmeter.errors import BundleError, UsageError
+from lightmeter.nouns.bundle import Bundle
+from lightmeter.verbs.predict import predict
+from lightmeter.verbs.serve import serve
+from tests.bundles import CLASSES, net, picture
+
+PROGRAM = textwrap.dedent("""
+    import sys
+    from pathlib import Path
+    from lightmeter.nouns.progress import Silent
+    from lightmeter.verbs.serve import serve
+
+    class Shown(Silent):
+        def say(self, text):
+            print(text, flush=True)
+
+    serve(Path(sys.argv[1]), port=0, progress=Shown())
+    assert "torch" not in sys.modules
+    print("ended")
+""")
+
+
+@pytest.fixture(scope="module")
+def server(bundle: Bundle) -> Iterator[str]:
+    """A real process on loopback, ended by SIGTERM; the value is its address."""
+    command = [sys.executable, "-W", "error", "-c", PROGRAM, str(bundle.path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line.startswith("Serving on http://127.0.0.1:"), process.communicate()
+    yield line.split()[2].rstrip(",")
+    process.send_signal(signal.SIGTERM)
+    out, error = process.communicate(timeout=60)
+    assert (out, error, process.returncode) == ("ended\n", "", 0)
+
+
+def test_served_equals_predicted_equals_trained(server: str, bundle: Bundle, tmp_path: Path) -> None:
+    for turn in range(1, 9):
+        data = picture(turn, (101 + turn, 67), turn=turn)
+        (tmp_path / "x.jpg").write_bytes(data)
+        pixels = torch.from_numpy(bundle.preprocess.canvas(data).pixels[None].copy())
+        with torch.no_grad():
+            trained = torch.softmax(net()(pixels).double() / bundle.temperature, 1)[0].numpy()
+        headers = {"Content-Type": "image/jpeg"}
+        answer = httpx.post(f"{server}/v1/predict?topk=5", content=data, headers=headers).json()
+        served = dict(answer["predictions"][0]["top"])
+        predicted = dict(predict(bundle, [tmp_path / "x.jpg"])[0].top)
+        np.testing.assert_allclose([served[name] for name in CLASSES], trained, atol=1e-5)
+        np.testing.assert_allclose([predicted[name] for name in CLASSES], trained, atol=1e-5)
+
+
+def test_a_client_that_sends_too_much_is_told_and_let_go(server: str) -> None:
+    connection = http.client.HTTPConnection(server.removeprefix("http://"), timeout=30)
+    connection.putrequest("POST", "/v1/predict")
+    connection.putheader("Content-Type", "image/jpeg")
+    connection.putheader("Content-Length", str(10**12))
+    connection.endheaders()
+    answer = connection.getresponse()
+    assert answer.status == 413
+    assert answer.getheader("connection") == "close"
+    assert answer.getheader("server") is None
+    connection.close()
+    assert httpx.get(f"{server}/readyz").status_code == 200
+
+
+def test_a_port_in_use_is_told(bundle: Bundle) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(UsageError, match="cannot be listened on"):
+            serve(bundle.path, port=taken.getsockname()[1])
+
+
+def test_ports_and_places_are_checked(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="65535"):
+        serve(bundle.path, port=70000)
+    with pytest.raises(BundleError):
+        serve(tmp_path)
+
+
+def test_missing_libraries_are_named_with_their_extra(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(UsageError, match=r"lightmeter\[serve\]"):
+        serve(bundle.path)
