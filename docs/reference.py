@@ -31,10 +31,10 @@ A mistake under `--json` is `{"error": {"type", "message", "received", "expected
 
 A budget is written `90s`, `10m`, `1h30m`, or as a number of seconds.
 
-| variable | holds |
-|---|---|
-| `LIGHTMETER_DATA` | the named data sets, one sub-folder each; by default below the platform's cache folder |
-| `LIGHTMETER_CACHE` | decoded pictures and indexes, safe to delete; by default the platform's cache folder |
+| variable | holds | by default |
+|---|---|---|
+| `LIGHTMETER_CACHE` | decoded pictures and indexes, which can be made again | `lightmeter` in the platform's cache folder |
+| `LIGHTMETER_DATA` | the named data sets, one sub-folder each | `lightmeter/data` in the platform's cache folder |
 """
 
 
