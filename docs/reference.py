@@ -12,6 +12,9 @@ import typer
 from lightmeter.cli import app
 
 PAGE = Path(__file__).with_name("cli.md")
+KINDS = {"str": "TEXT", "int": "N", "float": "N"}
+"""How a type is called in a usage line."""
+
 HEAD = """# Command line
 
 <!-- Written by docs/reference.py; a test checks that it is up to date. -->
@@ -33,7 +36,7 @@ A budget is written `90s`, `10m`, `1h30m`, or as a number of seconds.
 
 | variable | holds | by default |
 |---|---|---|
-| `LIGHTMETER_CACHE` | decoded pictures and indexes, which can be made again | `lightmeter` in the platform's cache folder |
+| `LIGHTMETER_CACHE` | what can be made again: decoded pictures, indexes | `lightmeter` in the platform's cache folder |
 | `LIGHTMETER_DATA` | the named data sets, one sub-folder each | `lightmeter/data` in the platform's cache folder |
 """
 
@@ -56,7 +59,8 @@ def names(parameter: Any) -> str:
     """How a parameter is written: `BUNDLE`, `--budget TEXT`, `--json`."""
     if parameter.param_type_name == "argument":
         return (parameter.metavar or parameter.name).upper().strip("{}[]")
-    value = "" if parameter.is_flag else f" {parameter.metavar or parameter.name.strip('_').upper()}"
+    kind = parameter.type.name.split()[0]
+    value = "" if parameter.is_flag else f" {parameter.metavar or KINDS.get(kind, kind.upper())}"
     return ", ".join(parameter.opts) + value
 
 
