@@ -95,11 +95,11 @@ def write_bundle(
         return sit_exam(bundle, open_runner(bundle))
 
 
-def record_scores(path: Path, scores: dict[str, Any]) -> None:
-    """Write the scores of a bundle anew: the test split is opened only once the bundle exists."""
+def amend_card(path: Path, **fields: Any) -> None:
+    """Write fields of a bundle's card anew: temperature and scores are known only once the bundle exists."""
     bundle = Bundle.open(path)
     card = bundle.model_dump(mode="json", exclude={"format", "files", "seal"})
-    write_card(path, {**card, "scores": scores})
+    write_card(path, {**card, **fields})
 
 
 def _write_exam(

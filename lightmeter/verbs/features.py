@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightmeter.models.base import Model
+from lightmeter.models.fused import fused
 from lightmeter.nouns.files import write_atomic
 from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.progress import SILENT, Progress
@@ -45,7 +46,8 @@ def features(
             return torch.from_numpy(np.load(path, allow_pickle=False))
         except (ValueError, OSError):  # damaged: computed again below
             path.unlink(missing_ok=True)
-    model.eval()
+    model = fused(model, torch.from_numpy(pack.pixels[rows[:4]]))
+    execution.place(model)
     views: list[list[Tensor]] = [[] for _ in range(1 + mirror)]
     with (
         execution.pool(),

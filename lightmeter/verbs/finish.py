@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightmeter.models.base import Model
 from lightmeter.models.views import MultiView
+from lightmeter.nouns.bundle import Bundle
 from lightmeter.nouns.dataset import Dataset
 from lightmeter.nouns.evaluation import Evaluation
 from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.progress import Progress
 from lightmeter.nouns.recipe import Recipe
 from lightmeter.nouns.split import Learning
+from lightmeter.runners import open_runner
 from lightmeter.verbs.calibrate import Calibration, calibrate
 from lightmeter.verbs.evaluate import score
-from lightmeter.verbs.export import write_bundle
+from lightmeter.verbs.export import amend_card, write_bundle
 from lightmeter.verbs.features import fold
 
 _EXAM_IMAGES = 16
@@ -47,44 +46,40 @@ class Finisher:
         if self.standard is None:
             model.load_state_dict(best)
         else:
-            model.head.load_state_dict(best)
+            model.head.load_state_dict({name.removeprefix("head."): tensor for name, tensor in best.items()})
             fold(model.head, *self.standard)
         views: Literal[1, 2, 6] = self.recipe.views
         return MultiView(model, views).eval()
 
-    def validate(self, module: nn.Module, progress: Progress) -> tuple[Evaluation, Calibration]:
-        """Score the validation split as it will be served, and calibrate on it."""
-        classes = self.dataset.classes
-        val = score(
-            logits_of(module), self.pack, self.learning.val, classes, split="val", batch_size=BATCH, progress=progress
-        )
-        calibration = calibrate(val)
-        return Evaluation(val.ids, val.logits, val.labels, classes, "val", calibration.temperature), calibration
+    def export(
+        self, path: Path, module: MultiView, progress: Progress
+    ) -> tuple[Evaluation, Calibration, dict[str, Any]]:
+        """Write the bundle, score the validation split with it as it will be served, and calibrate it on that.
 
-    def export(self, path: Path, module: MultiView, calibration: Calibration, val: Evaluation) -> dict[str, Any]:
-        """Write the bundle, with an exam of validation files spread over the split. Raises ExamError."""
-        chosen = self.learning.val[:: max(1, len(self.learning.val) // _EXAM_IMAGES)][:_EXAM_IMAGES]
-        result = write_bundle(
+        Its exam is of validation files spread over the split. Raises ExamError.
+        """
+        classes, val = self.dataset.classes, self.learning.val
+        chosen = val[:: max(1, len(val) // _EXAM_IMAGES)][:_EXAM_IMAGES]
+        exam = write_bundle(
             path,
             module,
-            classes=self.dataset.classes,
+            classes=classes,
             preprocess=self.recipe.preprocess,
-            temperature=calibration.temperature,
-            abstain_below=calibration.abstain_below,
+            temperature=1.0,
+            abstain_below=0.0,
             recipe_key=self.recipe.key(),
-            scores={"val": val.summary()},
+            scores={},
             provenance=self.provenance,
             exam=[(id, self.dataset.read(id)) for id in chosen],
         )
-        return result.document()
-
-
-def logits_of(module: nn.Module) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """A module as a function of arrays: uint8[N, S, S, C] -> float32[N, K], in float32 without gradients."""
-
-    def run(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with torch.no_grad():
-            logits: NDArray[np.float32] = module(torch.from_numpy(pixels)).float().numpy()
-        return logits
-
-    return run
+        run = open_runner(Bundle.open(path))
+        raw = score(run, self.pack, val, classes, split="val", batch_size=BATCH, progress=progress)
+        calibration = calibrate(raw)
+        calibrated = replace(raw, temperature=calibration.temperature)
+        amend_card(
+            path,
+            temperature=calibration.temperature,
+            abstain_below=calibration.abstain_below,
+            scores={"val": calibrated.summary()},
+        )
+        return calibrated, calibration, exam.document()

@@ -98,7 +98,9 @@ def steps(
             inputs, targets = batches.train(chosen, counters.epoch, counters.step)
             ready = time.perf_counter()
             set_lr(state.optimizers, factor(counters.progress, recipe.schedule))
-            loss, correct, note = _optimise(state, inputs, targets, execution, class_weights)
+            with torch.random.fork_rng():  # dropout draws from the global generator: let the counters decide it
+                torch.manual_seed(seed_of(recipe.seed, counters.epoch, counters.step, -2))
+                loss, correct, note = _optimise(state, inputs, targets, execution, class_weights)
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"The loss became {loss} at step {counters.step + 1} of epoch {counters.epoch + 1}.",

@@ -72,7 +72,7 @@ def learn(
     clock: Clock,
     progress: Progress,
     frozen: tuple[str, ...] = (),
-    first_epoch: Callable[[State], None] | None = None,
+    first_epoch: Callable[[State], float | None] | None = None,
     class_weights: Tensor | None = None,
 ) -> State:
     """Train `module` to the plan's end, appending each epoch to the run; `state.best` holds the best weights.
@@ -81,7 +81,7 @@ def learn(
 
     Args:
         frozen: blocks that are not trained.
-        first_epoch: called once, after the first epoch that ends past 8 % of the budget.
+        first_epoch: called once, after the first epoch that ends past 8 % of the budget; says anew until when to train.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; the state is saved.
@@ -103,23 +103,24 @@ def learn(
         _forget_after(run, state.counters.step)
         progress.say(f"Resuming after {state.counters.step:,} steps, in epoch {state.counters.epoch + 1}.")
     before = _digest(module, frozen)
-    stop = StopFlag()
+    stop, pace = StopFlag(), Pace(plan.train_until, plan.elastic)
     said = 0.0
     with (
         execution.pool(),
         stop.listening(),
         progress.track("training", round(state.counters.remaining), "images") as advance,
     ):
-        taken = _watched(
-            steps(state, recipe, batches, execution, class_weights), state, run, plan, clock, progress, stop, advance
-        )
+        trained = steps(state, recipe, batches, execution, class_weights)
+        batch_size = min(recipe.batch_size, batches.n)
+        taken = _watched(trained, state, run, pace, batch_size, clock, progress, stop, advance)
         for epoch in fit(state, recipe, batches, execution, taken, classes):
             run.append_epoch({**epoch.document(), "elapsed": round(clock.elapsed, 3)})
             if time.monotonic() - said > _SAY_EVERY or epoch.progress >= 1:
                 progress.say(_line(epoch, recipe))
                 said = time.monotonic()
             if first_epoch is not None and clock.budget is not None and clock.elapsed > 0.08 * clock.budget:
-                first_epoch(state)
+                with pace.pause():
+                    pace.until = first_epoch(state)
                 first_epoch = None
             if recipe.patience and epoch.epoch - state.counters.best_epoch >= recipe.patience:
                 progress.say(f"Stopped early: no better epoch since epoch {state.counters.best_epoch}.")
@@ -132,40 +133,75 @@ def learn(
     return state
 
 
+@dataclass
+class Pace:
+    """How fast training goes, and until when it may last.
+
+    Attributes:
+        until: seconds of the budget at which it must end, or None.
+        elastic: whether epochs may be added.
+        images, since, paused: of the stretch over which speed is taken.
+        checked: when the schedule was last looked at.
+    """
+
+    until: float | None
+    elastic: bool
+    images: int = 0
+    since: float = field(default_factory=time.monotonic)
+    paused: float = 0.0
+    checked: float = field(default_factory=time.monotonic)
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """What is done in this block is no part of the speed of training."""
+        start = time.monotonic()
+        yield
+        self.paused += time.monotonic() - start
+
+    def fit(self, state: State, step: Step, batch_size: int, clock: Clock) -> None:
+        """Count a step; now and then fit what remains of the schedule to the time that is left.
+
+        Speed drifts: other programs run, processors get hot. Learning rates follow the share that is done, so the
+        schedule always reaches its end.
+        """
+        self.images += step.images
+        now = time.monotonic()
+        if self.until is None or step.ends_epoch or now - self.checked < max(1.0, 0.01 * self.until):
+            return
+        self.checked = now
+        remaining = state.counters.remaining
+        affordable = self.images / max(1e-3, now - self.since - self.paused) * (self.until - clock.elapsed)
+        if affordable < remaining or (self.elastic and affordable > 1.02 * remaining):
+            state.counters.remaining = max(float(batch_size), affordable)
+        if now - self.since > 0.25 * self.until:  # look at the last part only, but not at a moment
+            self.images, self.since, self.paused = 0, now, 0.0
+
+
 def _watched(
     taken: Iterable[Step],
     state: State,
     run: Run,
-    plan: Plan,
+    pace: Pace,
+    batch_size: int,
     clock: Clock,
     progress: Progress,
     stop: StopFlag,
     advance: Callable[[int], None],
 ) -> Iterator[Step]:
     """Hand steps on, and between them save, keep to the deadline, show progress and heed a request to stop."""
-    saved = replanned = time.monotonic()
-    since, images = replanned, 0
-    batch_size = plan.recipe.batch_size
+    saved = time.monotonic()
     for step in taken:
         advance(step.images)
-        images += step.images
         if step.note:
             progress.say(step.note)
-        now = time.monotonic()
-        if plan.train_until is not None and now - replanned > max(1.0, 0.01 * plan.train_until) and not step.ends_epoch:
-            # Speed drifts: other programs run, processors get hot. The schedule is fitted to what the time left holds.
-            affordable = images / (now - since) * (plan.train_until - clock.elapsed)
-            if abs(affordable - state.counters.remaining) > 0.01 * state.counters.remaining:
-                state.counters.remaining = max(float(batch_size), affordable)
-            replanned = now
-            if now - since > 0.2 * plan.train_until:
-                since, images = now, 0
-        if stop.requested and not step.ends_epoch:
-            _save(state, run, clock)
-            raise Interrupted
-        if now - saved > _SAVE_EVERY and not step.ends_epoch:  # at an epoch's end its record comes first
-            _save(state, run, clock)
-            saved = time.monotonic()
+        pace.fit(state, step, batch_size, clock)
+        if not step.ends_epoch:  # at an epoch's end its record comes first
+            if stop.requested:
+                _save(state, run, clock)
+                raise Interrupted
+            if time.monotonic() - saved > _SAVE_EVERY:
+                _save(state, run, clock)
+                saved = time.monotonic()
         yield step
 
 

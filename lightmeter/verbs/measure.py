@@ -106,7 +106,7 @@ def _choose(
     job: str,
     seconds: float,
 ) -> tuple[Execution, list[Measurement]]:
-    """Precision and layout on few images first; then whether more at a time, or one thread, is worth it."""
+    """Precision and layout on few images first; then whether fewer or more at a time, or one thread, is worth it."""
     each_seconds, threads, few = seconds / 10, torch.get_num_threads(), min(available, batch_size, 128)
     measurements: list[Measurement] = []
     reference: tuple[Tensor, Tensor] | None = None
@@ -137,7 +137,8 @@ def _choose(
     for dtype, layout in itertools.product(_DTYPES, _LAYOUTS):
         measure(Execution(device, dtype, layout, few, threads))
     assert best is not None, "plain float32 agrees with itself"
-    for size in sorted({min(batch_size, available, size) for size in (256, 1024)} - {few}):
+    sizes = (8, 32) if job == "inference" else (256, 1024)
+    for size in sorted({min(batch_size, available, size) for size in sizes} - {few}):
         measure(replace(best[1], micro_batch=size))
     if threads > 1 and best[2] < _SHORT_CALL:
         measure(replace(best[1], threads=1))

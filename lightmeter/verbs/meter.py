@@ -14,6 +14,7 @@ from torch import Tensor
 from lightmeter.errors import BudgetError
 from lightmeter.models import build_model
 from lightmeter.models.base import Model
+from lightmeter.models.fused import fused
 from lightmeter.models.views import MultiView
 from lightmeter.nouns.recipe import Recipe
 from lightmeter.optim import build_optimizer
@@ -26,8 +27,8 @@ from lightmeter.verbs.state import Counters, State
 
 WIDTHS = (0.5, 0.75, 1.0, 1.5, 2.0)
 _MARGIN = 0.95  # of the measured speed is planned with; the rest is for validation, saving and noise
-_EXPORT_SECONDS = 9.0  # writing a bundle and sitting its exam; mostly the graph exporter, whatever the network
-_REPORT_SECONDS = 7.0
+_EXPORT_SECONDS = 6.0  # writing a bundle and sitting its exam; mostly the graph exporter, whatever the network
+_REPORT_SECONDS = 5.0
 _FINISH_MARGIN = 1.2  # on the measured cost of the last evaluation
 
 
@@ -39,6 +40,7 @@ class Plan:
         recipe: what will be computed.
         execution: how.
         train_until: seconds of the budget at which training must end; None without a budget.
+        elastic: whether epochs may be added where training turns out faster than measured.
         measurements: what was measured.
         sentences: the reasons, for people.
     """
@@ -46,6 +48,7 @@ class Plan:
     recipe: Recipe
     execution: Execution
     train_until: float | None
+    elastic: bool
     measurements: tuple[Measurement, ...] = ()
     sentences: tuple[str, ...] = field(default=())
 
@@ -54,6 +57,7 @@ class Plan:
         return {
             "execution": self.execution.document(),
             "train_until": self.train_until,
+            "elastic": self.elastic,
             "measurements": [measurement.document() for measurement in self.measurements],
             "sentences": list(self.sentences),
         }
@@ -65,6 +69,7 @@ class Plan:
             recipe,
             Execution(**document["execution"]),
             document["train_until"],
+            document["elastic"],
             tuple(Measurement(**entry) for entry in document["measurements"]),
             tuple(document["sentences"]),
         )
@@ -121,7 +126,7 @@ def meter(
     if clock.budget is None:
         assert epochs is not None
         sentences.append(f"{epochs:g} epochs were asked for; there is no limit of time.")
-        return Plan(make(epochs, probe.model.width), execution, None, tuple(measurements), tuple(sentences))
+        return Plan(make(epochs, probe.model.width), execution, None, False, tuple(measurements), tuple(sentences))
 
     needed = epochs or epochs_needed(n)
     options: dict[float, _Option] = {}
@@ -132,7 +137,9 @@ def meter(
         recipe = make(1.0, width)
         candidate = build_prepared(recipe, num_classes, pixels)
         plain = Execution(execution.device, "float32", "channels_last", execution.micro_batch, execution.threads)
-        infer = inference_rate(MultiView(candidate, recipe.views), inputs[:64], plain, seconds=0.003 * share)
+        infer = inference_rate(
+            MultiView(fused(candidate, inputs[:4]), recipe.views), inputs[:64], plain, seconds=0.003 * share
+        )
         train = training_rate(candidate, recipe, batches(recipe), execution, seconds=0.006 * share)
         measurements.append(Measurement(f"scoring, width {width:g}, float32, {recipe.views} views", infer, 0.0, True))
         measurements.append(Measurement(f"training, width {width:g}, whole step", train, 0.0, True))
@@ -161,7 +168,7 @@ def meter(
     )
     sentences.append(f"{finish:.0f} s are kept for export, the exam, scoring {scored:,} images and the report.")
     until = clock.budget - finish
-    return Plan(make(chosen, width), execution, until, tuple(measurements), tuple(sentences))
+    return Plan(make(chosen, width), execution, until, epochs is None, tuple(measurements), tuple(sentences))
 
 
 def training_rate(model: Model, recipe: Recipe, batches: Batches, execution: Execution, *, seconds: float) -> float:

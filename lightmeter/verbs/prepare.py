@@ -3,52 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from safetensors.torch import save
-from torch import Tensor, nn
-
-from lightmeter.augment import compose
 from lightmeter.errors import BadImageError, RecipeError
-from lightmeter.models.base import Model, freeze
-from lightmeter.nouns.bundle import Bundle
 from lightmeter.nouns.dataset import Dataset
-from lightmeter.nouns.files import write_atomic
 from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.parts import resolve
-from lightmeter.nouns.places import cache_folder
 from lightmeter.nouns.preprocess import ImageFacts, Preprocess, describe
 from lightmeter.nouns.progress import Progress
 from lightmeter.nouns.recipe import Recipe
 from lightmeter.nouns.run import Run
-from lightmeter.nouns.split import Learning, Split
-from lightmeter.optim.losses import class_weights_from_counts
+from lightmeter.nouns.split import Split
 from lightmeter.recipes import RECIPES, Facts
-from lightmeter.runners import open_runner
-from lightmeter.verbs.batches import Batches, FeatureBatches, PixelBatches
 from lightmeter.verbs.clock import Clock
-from lightmeter.verbs.evaluate import open_test
-from lightmeter.verbs.export import record_scores
-from lightmeter.verbs.features import features, standardise
-from lightmeter.verbs.finish import BATCH, Finisher
-from lightmeter.verbs.learn import learn
-from lightmeter.verbs.meter import WIDTHS, Plan, build_prepared, meter
+from lightmeter.verbs.meter import WIDTHS, Plan, meter
 from lightmeter.verbs.mirror import measure_mirror
-from lightmeter.verbs.state import State
+from lightmeter.verbs.training import Data, Training
 
 if TYPE_CHECKING:
     from lightmeter.verbs.train import Request
 
-_HEAD_EPOCHS = 100.0  # of a linear head on cached features: a few seconds
-_INTERIM_FROM = 120.0  # seconds of budget from which a first bundle is written early; it costs about 15
 _LOOKED_AT = 64  # pictures whose headers tell the usual size
 _SCRATCH_SIZES = (32, 48, 64, 96, 128, 160)
 
@@ -81,53 +58,15 @@ def prepare(
     """Measure and plan, or read the plan of the attempt that is resumed."""
     learning = split.learning
     data = Data(dataset, pack, learning, pack.rows(learning.train), pack.rows(learning.val))
+    scored = len(split.val) + len(split.test)
     if run.has("plan"):
-        return Training(run, data, Plan.parse(run.read("plan"), run.recipe), request.start, clock, progress)
-    plan = choose(request, data, len(split.val) + len(split.test), clock)
+        return Training(run, data, Plan.parse(run.read("plan"), run.recipe), request.start, scored, clock, progress)
+    plan = choose(request, data, scored, clock)
     run.write("recipe", {"key": plan.recipe.key(), "recipe": plan.recipe.document()})
     run.write("plan", {"budget": clock.budget, **plan.document(), "phases": []})
     for sentence in plan.sentences:
         progress.say(sentence)
-    return Training(run, data, plan, request.start, clock, progress)
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """A Dataset with its Pack, and the rows to learn from. No test."""
-
-    dataset: Dataset
-    pack: Pack
-    learning: Learning
-    train_rows: NDArray[np.int64]
-    val_rows: NDArray[np.int64]
-
-    @property
-    def sample(self) -> NDArray[np.int64]:
-        """About 4,000 training rows, spread evenly and then mixed."""
-        some = self.train_rows[:: max(1, len(self.train_rows) // 4000)]
-        return some[np.argsort(some * 2654435761 % 2**32, kind="stable")]
-
-    def pixels(self, count: int) -> Tensor:
-        """Some training images, uint8[count, S, S, C]."""
-        return torch.from_numpy(self.pack.pixels[np.sort(self.sample[:count])])
-
-    def labels(self, count: int) -> Tensor:
-        """Their labels, int64[count]."""
-        return torch.from_numpy(self.pack.labels[np.sort(self.sample[:count])])
-
-    def batches(self, recipe: Recipe) -> PixelBatches:
-        """Augmented canvases, as the recipe wants them."""
-        return PixelBatches(
-            self.pack,
-            self.train_rows,
-            self.val_rows,
-            self.learning.val,
-            len(self.dataset.classes),
-            compose(recipe.augment),
-            recipe.loss.label_smoothing,
-            recipe.seed,
-            "cuda" if torch.cuda.is_available() else "cpu",
-        )
+    return Training(run, data, plan, request.start, scored, clock, progress)
 
 
 def choose(request: Request, data: Data, scored: int, clock: Clock) -> Plan:
@@ -180,130 +119,6 @@ def choose(request: Request, data: Data, scored: int, clock: Clock) -> Plan:
             widths=widths,
         )
     return replace(plan, sentences=(mirror.sentence, *plan.sentences))
-
-
-class Training:
-    """A job between its plan and its tested bundle."""
-
-    def __init__(self, run: Run, data: Data, plan: Plan, start: Path | None, clock: Clock, progress: Progress) -> None:
-        self.run, self.data, self.plan, self.clock, self.progress = run, data, plan, clock, progress
-        recipe = plan.recipe
-        self.classes = data.dataset.classes
-        self.model = build_prepared(recipe, len(self.classes), data.pixels(2000))
-        summary = data.dataset.summary()
-        kept = ("name", "n", "source", "official", "fingerprint")
-        provenance = {**{name: summary[name] for name in kept}, "start": recipe.start}
-        if start is not None:
-            from lightmeter.models.pretrained import load_start
-
-            progress.say(load_start(self.model, start).sentence)
-        self.frozen = freeze(self.model, recipe.freeze) if recipe.freeze else ()
-        self.module: nn.Module = self.model
-        self.standard: tuple[Tensor, Tensor] | None = None
-        self.provenance = provenance
-
-    def learn(self) -> None:
-        """Train to the plan's end; `self.best` then holds the best tensors."""
-        recipe = self.plan.recipe
-        batches: Batches
-        batches = self._feature_batches() if recipe.freeze == ("all",) else self.data.batches(recipe)
-        weights = None
-        if recipe.loss.class_weights == "balanced":
-            counts = np.bincount(self.data.pack.labels[self.data.train_rows], minlength=len(self.classes))
-            weights = class_weights_from_counts(torch.from_numpy(counts))
-        state = learn(
-            self.module,
-            batches,
-            self.plan,
-            run=self.run,
-            classes=self.classes,
-            clock=self.clock,
-            progress=self.progress,
-            frozen=self.frozen,
-            class_weights=weights,
-            first_epoch=self._interim,
-        )
-        self.best = state.best
-
-    def finish(self, split: Split) -> dict[str, Any]:
-        """Calibrate, export with its exam, open the test split once; returns what the result says."""
-        finisher, run = self._finisher(), self.run
-        module = finisher.load(self.best)
-        write_atomic(run.weights, save(module.model.state_dict()))
-        val, calibration = finisher.validate(module, self.progress)
-        val.save(run.path / "evaluation" / "val.npz")
-        exam = finisher.export(run.bundle, module, calibration, val)
-        bundle = Bundle.open(run.bundle)
-        opened = open_test(
-            open_runner(bundle),
-            self.data.pack,
-            split,
-            self.classes,
-            ledger=run.ledger,
-            by="train",
-            recipe_key=self.plan.recipe.key(),
-            temperature=calibration.temperature,
-            batch_size=BATCH,
-            progress=self.progress,
-        )
-        opened.evaluation.save(run.path / "evaluation" / "test.npz")
-        scores = {"val": val.summary(), "test": opened.evaluation.summary()}
-        record_scores(run.bundle, scores)
-        return {**scores, "calibration": calibration.document(), "exam": exam}
-
-    def _interim(self, state: State) -> None:
-        """Put a usable bundle on disk early, so that whatever happens later, there is one."""
-        budget, until = self.clock.budget, self.plan.train_until
-        if budget is None or until is None or budget < _INTERIM_FROM or until - self.clock.elapsed < 0.1 * budget:
-            return
-        finisher = self._finisher(copy.deepcopy(self.model))
-        module = finisher.load(state.best)
-        val, calibration = finisher.validate(module, self.progress)
-        finisher.export(self.run.bundle, module, calibration, val)
-        self.progress.say(f"A first usable model ({val.accuracy:.1%} on validation) is at {self.run.bundle}")
-
-    def _finisher(self, model: Model | None = None) -> Finisher:
-        return Finisher(
-            model or self.model,
-            self.plan.recipe,
-            self.data.dataset,
-            self.data.pack,
-            self.data.learning,
-            self.standard,
-            self.provenance,
-        )
-
-    def _feature_batches(self) -> Batches:
-        """Features of all training and validation images; the head becomes what is trained."""
-        recipe, data = self.plan.recipe, self.data
-        execution = self.plan.execution
-        execution.place(self.model)
-        rows = np.concatenate([data.train_rows, data.val_rows])
-        found = features(
-            self.model,
-            data.pack,
-            rows,
-            execution,
-            mirror=recipe.views > 1,
-            start=recipe.start,
-            cache=cache_folder(),
-            progress=self.progress,
-        )
-        n = len(data.train_rows)
-        mean, deviation = standardise(found[:, :n])
-        self.standard = (mean, deviation)
-        self.module = self.model.head
-        standard = (found - mean) / deviation
-        return FeatureBatches(
-            standard[:, :n],
-            torch.from_numpy(data.pack.labels[data.train_rows]),
-            standard[0, n:],
-            data.pack.labels[data.val_rows],
-            data.learning.val,
-            len(self.classes),
-            recipe.loss.label_smoothing,
-            recipe.seed,
-        )
 
 
 def _headers(dataset: Dataset) -> Iterator[ImageFacts]:
