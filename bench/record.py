@@ -1,4 +1,4 @@
-"""Train one source with several seeds and keep the evidence: `python -m bench.record cifar10 --budget 15m --seeds 0 1 2`.
+"""Train a source with several seeds and keep the evidence: `python -m bench.record digits --budget 30s --seeds 0 1 2`.
 
 Each seed is a fresh process running the public command. The record holds the command, each log, plan, result and peak
 memory, the environment, and the mean test accuracy with its 95 % interval over seeds (Student's t). A record is
@@ -8,7 +8,7 @@ written anew after every seed, and seeds that stand in it already are kept.
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import json
 import os
 import resource
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--note", default="", help="what a reader must know of the circumstances")
     parser.add_argument("extra", nargs="*", help="further words for `lightmeter train`, after --")
     asked = parser.parse_args()
-    name = asked.name or f"{datetime.date.today():%Y-%m-%d}-{Path(asked.source).name}-{asked.budget}"
+    name = asked.name or f"{dt.date.today():%Y-%m-%d}-{Path(asked.source).name}-{asked.budget}"
     folder = ROOT / "records" / name
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "record.json"
@@ -44,7 +44,7 @@ def main() -> None:
         if all(result["seed"] != seed for result in kept):
             kept.append(_run(asked, seed, folder))
             path.write_text(json.dumps(_record(asked, kept, folder), indent=1) + "\n")
-    print(path.read_text())
+    sys.stdout.write(path.read_text())
 
 
 def _run(asked: argparse.Namespace, seed: int, folder: Path) -> dict[str, Any]:
@@ -52,10 +52,10 @@ def _run(asked: argparse.Namespace, seed: int, folder: Path) -> dict[str, Any]:
         run = Path(scratch) / "run"
         words = ["train", asked.source, "--budget", asked.budget, "--seed", str(seed), *asked.extra]
         command = [sys.executable, "-m", "lightmeter", *words, "--json", "--out", str(run)]
-        began = datetime.datetime.now(datetime.UTC)
+        began = dt.datetime.now(dt.UTC)
         with open(folder / f"seed-{seed}.log", "w") as log:
             finished = subprocess.run(command, stdout=subprocess.PIPE, stderr=log, text=True, check=True, cwd=ROOT)
-        wall = (datetime.datetime.now(datetime.UTC) - began).total_seconds()
+        wall = (dt.datetime.now(dt.UTC) - began).total_seconds()
         result = json.loads(finished.stdout.splitlines()[-1])
         for document in ("plan", "environment"):
             text = json.loads((run / f"{document}.json").read_text())

@@ -73,7 +73,7 @@ class Dataset:
         for column, values in columns.items():
             assert len(values) == n, f"{column} has {len(values)} entries for {n} items"
         assert self.labels.dtype == np.int64
-        assert not n or (0 <= int(self.labels.min()) and int(self.labels.max()) < len(self.classes))
+        assert not n or (int(self.labels.min()) >= 0 and int(self.labels.max()) < len(self.classes))
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -41,6 +41,8 @@ def resolve(table: Mapping[str, Part], name: str, *, kind: str) -> Part:
 
 def check_options(builder: Callable[..., Any], options: Mapping[str, Any], *, kind: str, name: str) -> None:
     """Raise RecipeError, listing what there is, where `options` holds a keyword that `builder` does not take."""
+    if not callable(builder):
+        raise RecipeError(f"The {kind} {name!r} is a {type(builder).__name__} and cannot be called.", "a function")
     parameters = inspect.signature(builder).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return
