@@ -12,9 +12,6 @@ import typer
 from lightmeter.cli import app
 
 PAGE = Path(__file__).with_name("cli.md")
-KINDS = {"str": "TEXT", "int": "N", "float": "N"}
-"""How a type is called in a usage line."""
-
 HEAD = """# Command line
 
 <!-- Written by docs/reference.py; a test checks that it is up to date. -->
@@ -59,8 +56,7 @@ def names(parameter: Any) -> str:
     """How a parameter is written: `BUNDLE`, `--budget TEXT`, `--json`."""
     if parameter.param_type_name == "argument":
         return (parameter.metavar or parameter.name).upper().strip("{}[]")
-    kind = parameter.type.name.split()[0]
-    value = "" if parameter.is_flag else f" {parameter.metavar or KINDS.get(kind, kind.upper())}"
+    value = "" if parameter.is_flag else f" {parameter.metavar or parameter.name.strip('_').upper()}"
     return ", ".join(parameter.opts) + value
 
 

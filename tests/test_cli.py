@@ -15,7 +15,7 @@ from rich.console import Console
 
 from lightmeter.cli import application, main, training
 from lightmeter.cli.options import bad_policy, seconds, settings
-from lightmeter.cli.progress import PlainProgress, RichProgress, duration
+from lightmeter.cli.progress import PlainProgress, RichProgress
 from lightmeter.errors import GateError, UsageError
 
 
@@ -58,12 +58,6 @@ class TestValues:
         assert bad_policy("quarantine") == "quarantine"
         with pytest.raises(UsageError, match="error or quarantine"):
             bad_policy("ignore")
-
-    @pytest.mark.parametrize(
-        ("value", "text"), [(0.42, "0.4 s"), (9.96, "10 s"), (99.0, "99 s"), (200, "3 min 20 s"), (3900, "1 h 05 min")]
-    )
-    def test_a_length_of_time_is_written(self, value: float, text: str) -> None:
-        assert duration(value) == text
 
 
 class TestMistakes:

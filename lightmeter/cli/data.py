@@ -42,7 +42,8 @@ def add_to(app: typer.Typer) -> None:
 def fetch(
     name: Annotated[str, typer.Argument(help="fashion-mnist, cifar10, tiny-imagenet or imagenette.")],
     source: Annotated[
-        Path | None, typer.Option("--from", help="Copy from this folder or archive instead of connecting.")
+        Path | None,
+        typer.Option("--from", metavar="PATH", help="Copy from this folder or archive instead of connecting."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -96,7 +97,9 @@ def check(
 @group.command()
 def split(
     source: Source,
-    out: Annotated[Path, typer.Option("--out", help="Where the split is written, as JSON.")] = Path("split.json"),
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the split is written, as JSON.")] = Path(
+        "split.json"
+    ),
     seed: Seed = 0,
     on_bad: OnBad = "error",
     allow_leak: AllowLeak = False,

@@ -26,7 +26,7 @@ RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", sh
 RunPaths = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.", show_default=False)]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, or a run folder.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="End standard output with one line: the result as a JSON object.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Seed of everything that is drawn.")]
 OnBad = Annotated[
     str, typer.Option("--on-bad", metavar="error|quarantine", help="Refuse bad files, or list them and go on.")
 ]
@@ -34,12 +34,19 @@ AllowLeak = Annotated[
     bool, typer.Option("--allow-leak", help="Accept test pictures that stand in train too; the report lists them.")
 ]
 ClassNames = Annotated[
-    Path | None, typer.Option("--class-names", help="JSON or two-column CSV file that renames classes.")
+    Path | None, typer.Option("--class-names", metavar="FILE", help="JSON or two-column CSV file that renames classes.")
 ]
-PathColumn = Annotated[str, typer.Option("--path-column", help="Column of a table that holds the pictures' paths.")]
-LabelColumn = Annotated[str, typer.Option("--label-column", help="Column of a table that holds the labels.")]
+PathColumn = Annotated[
+    str, typer.Option("--path-column", metavar="COLUMN", help="Column of a table that holds the pictures' paths.")
+]
+LabelColumn = Annotated[
+    str, typer.Option("--label-column", metavar="COLUMN", help="Column of a table that holds the labels.")
+]
 GroupColumn = Annotated[
-    str, typer.Option("--group-column", help="Column whose equal values may not straddle splits, such as a patient.")
+    str,
+    typer.Option(
+        "--group-column", metavar="COLUMN", help="Column whose equal values may not straddle splits, such as a patient."
+    ),
 ]
 
 

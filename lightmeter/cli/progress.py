@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from lightmeter.cli.show import duration
+
 if TYPE_CHECKING:
     from rich.progress import Progress, Task
 
@@ -82,14 +84,6 @@ class PlainProgress:
     def say(self, text: str) -> None:
         """Print a line."""
         self._console.print(Text(text), soft_wrap=True)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people write them: 12 s, 3 min 20 s, 1 h 05 min."""
-    if seconds < 99.5:
-        return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _bars(console: Console, unit: str) -> Progress:

@@ -23,7 +23,9 @@ def predict(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE|FOLDER...", help="Pictures, or folders of them.", show_default=False)
     ],
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the predictions to this file as well.")] = None,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write the predictions to this file as well.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Name what pictures show.
@@ -49,8 +51,8 @@ def predict(
             (
                 prediction.file,
                 prediction.label or "-",
-                "-" if prediction.probability is None else f"{prediction.probability:.1%}",
-                ", ".join(f"{label} {share:.1%}" for label, share in prediction.top[1:3]),
+                "-" if prediction.probability is None else show.percent(prediction.probability, 1),
+                ", ".join(f"{label} {show.percent(share, 1)}" for label, share in prediction.top[1:3]),
                 prediction.reason,
             )
             for prediction in found
@@ -60,8 +62,8 @@ def predict(
 
 def serve(
     bundle: BundlePath,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="Port to listen on.")] = 8000,
 ) -> None:
     """Serve a bundle over HTTP.
 

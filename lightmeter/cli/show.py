@@ -59,9 +59,18 @@ def score(summary: dict[str, Any]) -> str:
     )
 
 
-def percent(share: float) -> str:
-    """A share of 1 as per cent, with two decimals."""
-    return f"{100 * share:.2f} %"
+def percent(share: float, digits: int = 2) -> str:
+    """A share of 1 as the report writes it, with an ordinary space."""
+    from lightmeter.verbs.reporting import words
+
+    return words.percent(share, digits).replace(words.THIN, " ")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as the report writes them, with ordinary spaces."""
+    from lightmeter.verbs.reporting import words
+
+    return words.duration(seconds).replace(words.THIN, " ")
 
 
 def failure(error: LightmeterError, *, as_json: bool) -> int:

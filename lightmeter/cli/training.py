@@ -27,7 +27,7 @@ from lightmeter.cli.options import (
     seconds,
     settings,
 )
-from lightmeter.cli.progress import duration, open_progress
+from lightmeter.cli.progress import open_progress
 from lightmeter.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,11 +47,13 @@ def train(
     source: Source,
     budget: Annotated[
         str | None,
-        typer.Option(help="Time for everything, such as 90s or 1h30m.", show_default="10m"),
+        typer.Option(metavar="TIME", help="Time for everything, such as 90s or 1h30m.", show_default="10m"),
     ] = None,
-    epochs: Annotated[float | None, typer.Option(help="Passes over the pictures, instead of a budget.")] = None,
-    recipe: Annotated[str, typer.Option(help="Name of a recipe; auto lets the meter choose.")] = "auto",
-    start: Annotated[Path | None, typer.Option(help="Start weights: a .safetensors file.")] = None,
+    epochs: Annotated[
+        float | None, typer.Option(metavar="N", help="Passes over the pictures, instead of a budget.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(metavar="NAME", help="Name of a recipe; auto lets the meter choose.")] = "auto",
+    start: Annotated[Path | None, typer.Option(metavar="FILE", help="Start weights: a .safetensors file.")] = None,
     freeze: Annotated[
         list[str] | None, typer.Option(metavar="BLOCK|N|all", help="Block not to train; all trains the head alone.")
     ] = None,
@@ -59,7 +61,9 @@ def train(
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override a field of the recipe.")
     ] = None,
     seed: Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="Run folder.", show_default="a new one below runs/")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Run folder.", show_default="a new one below runs/")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     on_bad: OnBad = "error",
     allow_leak: AllowLeak = False,
@@ -116,7 +120,7 @@ def train(
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="What to score.", show_default=False)],
     source: OptionalSource = None,
-    split: Annotated[str, typer.Option(help="Part to score: test or val.")] = "test",
+    split: Annotated[str, typer.Option(metavar="test|val", help="Part to score: test or val.")] = "test",
     on_bad: OnBad = "error",
     class_names: ClassNames = None,
     path_column: PathColumn = "",
@@ -153,7 +157,9 @@ def evaluate(
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Runs; each is held against the first.")],
-    split: Annotated[str, typer.Option(help="Part whose scores are compared: test or val.")] = "test",
+    split: Annotated[
+        str, typer.Option(metavar="test|val", help="Part whose scores are compared: test or val.")
+    ] = "test",
     json: Json = False,
 ) -> None:
     """Say whether runs differ, picture by picture.
@@ -196,7 +202,9 @@ def report(runs: RunPaths, json: Json = False) -> None:
 
 def export(
     run: RunPath,
-    out: Annotated[Path | None, typer.Option(help="Bundle to write.", show_default="model.bundle in the run")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Bundle to write.", show_default="model.bundle in the run")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write a run's bundle again from its best weights.
@@ -223,8 +231,8 @@ def _show_training(source: str, result: TrainResult) -> None:
     show.line("")
     show.line(f"{sentence} ({between}).".replace(THIN, " "), "bold green")
     show.line(f"{source}: {show.score(values['test'])}")
-    took = duration(values["seconds"])
-    budget = f" of {duration(values['budget'])}" if values.get("budget") else ""
+    took = show.duration(values["seconds"])
+    budget = f" of {show.duration(values['budget'])}" if values.get("budget") else ""
     show.pairs(
         (
             ("took", f"{took}{budget}, {values['epochs']} epochs"),
