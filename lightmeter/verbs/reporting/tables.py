@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from lightmeter.nouns.evaluation import Evaluation
-from lightmeter.verbs.reporting import figures
 from lightmeter.verbs.reporting.material import Material
 from lightmeter.verbs.reporting.words import count, percent, span
 
