@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format docs clean
+.PHONY: help install demo test lint format docs bench clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -46,6 +46,9 @@ docs: $(VENV)/.with-all,docs ## Build the user guide into site/
 	$(BIN)/python docs/reference.py
 	$(BIN)/mkdocs build --strict --quiet
 	@echo "Guide: site/index.html"
+
+bench: $(VENV)/.with-all,dev ## Train each named set that is here with three seeds and keep the evidence (hours)
+	$(BIN)/python -m bench.record
 
 clean: ## Remove what the other targets made, but no run
 	rm -rf $(VENV) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

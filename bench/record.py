@@ -21,20 +21,50 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from lightmeter.nouns.places import data_folder
+
 ROOT = Path(__file__).resolve().parents[1]
+JOBS = (
+    ("digits", "30s", ""),
+    ("imagenette", "5m", "mobilenet_v2_1.0_imagenet_backbone.safetensors"),
+    ("fashion-mnist", "10m", ""),
+    ("cifar10", "15m", ""),
+)
+"""Source, budget and file of start weights of the claims in the guide."""
+
 _PATHS = ("run", "bundle", "report")
 
 
 def main() -> None:
     """Run the seeds that the record lacks, one after another."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source")
-    parser.add_argument("--budget", required=True)
+    parser.add_argument("source", nargs="?", help="all of the jobs below, where none is named")
+    parser.add_argument("--budget", help="as for `lightmeter train`")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--name", help="of the record's folder; made from date, source and budget by default")
     parser.add_argument("--note", default="", help="what a reader must know of the circumstances")
     parser.add_argument("extra", nargs="*", help="further words for `lightmeter train`, after --")
     asked = parser.parse_args()
+    if asked.source is None:
+        _all(asked)
+        return
+    if asked.budget is None:
+        parser.error("--budget is needed with a source")
+    _one(asked)
+
+
+def _all(asked: argparse.Namespace) -> None:
+    """Every job whose data set is here; set LIGHTMETER_DATA, and `weights/` in it for the start weights."""
+    data = data_folder()
+    for source, budget, start in JOBS:
+        if source != "digits" and not (data / source).is_dir():
+            sys.stderr.write(f"{source}: left out, as it is not in {data}\n")
+            continue
+        extra = ["--start", str(data / "weights" / start)] if start else []
+        _one(argparse.Namespace(**{**vars(asked), "source": source, "budget": budget, "name": None, "extra": extra}))
+
+
+def _one(asked: argparse.Namespace) -> None:
     name = asked.name or f"{dt.date.today():%Y-%m-%d}-{Path(asked.source).name}-{asked.budget}"
     folder = ROOT / "records" / name
     folder.mkdir(parents=True, exist_ok=True)

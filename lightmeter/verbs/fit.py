@@ -105,7 +105,7 @@ def steps(
                 raise TrainingError(
                     f"The loss became {loss} at step {counters.step + 1} of epoch {counters.epoch + 1}.",
                     "a finite loss",
-                    "lower the learning rate, for instance --set optimizer.lr=...; the last good state is kept.",
+                    "lower the learning rate, for instance --set optimizer.lr=...; the run keeps its last saved state.",
                 )
             if state.ema is not None:
                 state.ema.update(state.module)

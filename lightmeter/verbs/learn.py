@@ -226,7 +226,7 @@ def _digest(module: nn.Module, frozen: tuple[str, ...]) -> str:
             kept += list(module.blocks()[name].buffers())
     digest = hashlib.sha256()
     for tensor in kept:
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

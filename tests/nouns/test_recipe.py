@@ -1,0 +1,59 @@
+"""Recipes: keys, settings laid over them, errors that name the field."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightmeter.errors import RecipeError
+from lightmeter.nouns.preprocess import Preprocess
+from lightmeter.nouns.recipe import ModelChoice, Optimizer, Recipe
+
+RECIPE = Recipe(
+    model=ModelChoice(name="whitened"),
+    preprocess=Preprocess(size=8, channels=1),
+    optimizer=Optimizer(name="muon", lr=0.1, bias_lr=1.0, head_lr=1.0),
+    epochs=3.0,
+    batch_size=16,
+)
+
+
+def test_equal_recipes_have_equal_keys_and_others_do_not() -> None:
+    assert Recipe.parse(RECIPE.document()).key() == RECIPE.key()
+    assert RECIPE.override({"seed": "1"}).key() != RECIPE.key()
+    assert RECIPE.override({"model.width": "2"}).key() != RECIPE.key()
+
+
+@given(st.integers(0, 10**6), st.floats(0.001, 100), st.integers(1, 4096))
+def test_a_recipe_survives_being_written_and_read(seed: int, epochs: float, batch_size: int) -> None:
+    made = RECIPE.model_copy(update={"seed": seed, "epochs": epochs, "batch_size": batch_size})
+    assert Recipe.parse(made.document()) == made
+
+
+def test_settings_are_laid_over_nested_fields() -> None:
+    made = RECIPE.override({"optimizer.lr": "0.25", "model.name": "resnet18", "model.options": '{"stem": "small"}'})
+    assert made.optimizer.lr == 0.25
+    assert made.model.name == "resnet18"
+    assert made.model.options == {"stem": "small"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"optimizer.rate": "1"}, "no field 'rate'"),
+        ({"optimiser.lr": "1"}, "no field 'optimiser'"),
+        ({"epochs.more": "1"}, "no field 'more'"),
+        ({"optimizer.lr": "-1"}, "optimizer.lr"),
+        ({"batch_size": "many"}, "batch_size"),
+        ({"views": "3"}, "views"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings: dict[str, str], words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        RECIPE.override(settings)
+
+
+def test_unknown_fields_are_refused() -> None:
+    with pytest.raises(RecipeError, match="colour"):
+        Recipe.parse({**RECIPE.document(), "colour": "red"})

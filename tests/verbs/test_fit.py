@@ -1,0 +1,211 @@
+"""The training loop: exact resume, epochs, bad losses, too little memory."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightmeter.errors import FormatError, TrainingError
+from lightmeter.nouns.recipe import ModelChoice, Optimizer, Recipe
+from lightmeter.verbs.fit import Averaged, fit, steps, training_mode, validate
+from lightmeter.verbs.state import State
+from tests.verbs.learning import CLASSES, PLAIN, DigitBatches, fresh, recipe
+
+ADAMW = Optimizer(name="adamw", lr=1e-3, bias_lr=1e-3, head_lr=1e-3)
+
+
+def tensors(state: State) -> dict[str, Tensor]:
+    """Everything in a State that is a tensor."""
+    found = {f"module.{name}": value for name, value in state.module.state_dict().items()}
+    for number, optimizer in enumerate(state.optimizers):
+        for index, entry in optimizer.state_dict()["state"].items():
+            found |= {f"{number}.{index}.{key}": value for key, value in entry.items() if isinstance(value, Tensor)}
+    if state.ema is not None:
+        found |= {f"ema.{name}": value for name, value in state.ema.state_dict().items()}
+    return found
+
+
+@pytest.mark.parametrize("killed_after", [1, 5, 8, 11, 23])
+@pytest.mark.parametrize(
+    "made",
+    [recipe(), recipe(ema=0.9), recipe(model=ModelChoice(name="mobilenet_v2", width=0.25), optimizer=ADAMW)],
+    ids=["muon", "ema", "adamw and dropout"],
+)
+def test_a_state_saved_at_any_step_goes_on_bit_for_bit(made: Recipe, killed_after: int, tmp_path: Path) -> None:
+    if made.model.name == "mobilenet_v2":  # needs 32 pixels; stretched digits do
+        pytest.importorskip("torch")
+        made = made.model_copy(update={"preprocess": made.preprocess.model_copy(update={"size": 32})})
+    batches = _Stretched(made) if made.preprocess.size == 32 else DigitBatches(made)
+    whole = fresh(made)
+    for _ in steps(whole, made, batches, PLAIN):
+        pass
+    first = fresh(made)
+    for _ in itertools.islice(steps(first, made, batches, PLAIN), killed_after):
+        pass
+    first.save(tmp_path / "state")
+    torch.manual_seed(99)  # whatever else happens in the next process
+    second = fresh(made.model_copy(update={"seed": made.seed}))
+    second.load(tmp_path / "state")
+    for _ in steps(second, made, batches, PLAIN):
+        pass
+    assert whole.counters.step == second.counters.step == 24
+    expected, found = tensors(whole), tensors(second)
+    assert expected.keys() == found.keys()
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+
+
+class _Stretched(DigitBatches):
+    def train(self, chosen: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        inputs, targets = super().train(chosen, epoch, step)
+        return inputs.repeat_interleave(4, 1).repeat_interleave(4, 2), targets
+
+
+def test_steps_draw_nothing_from_the_global_generator() -> None:
+    made = recipe()
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    for _ in steps(fresh(made), made, DigitBatches(made), PLAIN):
+        pass
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_epochs_count_every_picture_once_and_end_the_schedule() -> None:
+    made = recipe(epochs=2.5)
+    state, batches = fresh(made), DigitBatches(made)
+    epochs = list(fit(state, made, batches, PLAIN, steps(state, made, batches, PLAIN), CLASSES))
+    assert [epoch.epoch for epoch in epochs] == [1, 2, 3]
+    assert [epoch.step for epoch in epochs] == [8, 16, 20]
+    assert epochs[-1].progress == pytest.approx(1.0)
+    assert epochs[-1].lr == pytest.approx(0.0, abs=1e-9)
+    assert 0 <= epochs[0].val_accuracy <= 1
+    assert {"train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/f1_macro", "val/ece"} <= set(
+        epochs[0].document()
+    )
+
+
+def test_learning_happens_and_the_best_weights_are_kept() -> None:
+    made = recipe(epochs=12.0)
+    state, batches = fresh(made), DigitBatches(made)
+    epochs = list(fit(state, made, batches, PLAIN, steps(state, made, batches, PLAIN), CLASSES))
+    assert epochs[-1].train_accuracy > 0.9 > 0.6 > epochs[0].train_accuracy
+    best = max(epochs, key=lambda epoch: (epoch.val_accuracy, -epoch.val_loss))
+    assert state.counters.best_epoch == best.epoch
+    state.module.load_state_dict(state.best)
+    again = validate(state.module, batches, PLAIN, CLASSES)
+    assert (again.accuracy, again.loss) == (best.val_accuracy, pytest.approx(best.val_loss))
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_leaves_the_weights_finite() -> None:
+    made = recipe(optimizer=Optimizer(name="sgd", lr=1e12, bias_lr=1e12, head_lr=1e12))
+    state = fresh(made)
+    with pytest.raises(TrainingError, match=r"The loss became (nan|inf) at step \d+ of epoch \d+"):
+        for _ in steps(state, made, DigitBatches(made), PLAIN):
+            pass
+    assert state.counters.step < 24
+
+
+class _Hungry(nn.Module):
+    """Fails as the allocator does when given more than `limit` pictures at a time."""
+
+    def __init__(self, inner: nn.Module, limit: int) -> None:
+        super().__init__()
+        self.inner, self.limit = inner, limit
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if len(inputs) > self.limit:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+        logits: Tensor = self.inner(inputs)
+        return logits
+
+
+def test_too_little_memory_halves_the_parts_says_so_and_keeps_the_batch() -> None:
+    made = recipe()
+    state = fresh(made)
+    state.module = _Hungry(state.module, limit=4)
+    state.counters.micro_batch = 16
+    taken = list(steps(state, made, DigitBatches(made), PLAIN))
+    assert "parts of 4 pictures" in taken[0].note
+    assert {step.note for step in taken[1:]} == {""}
+    assert {step.images for step in taken} == {16}
+    state = fresh(made)
+    state.module = _Hungry(state.module, limit=3)
+    with pytest.raises(TrainingError, match="Memory does not suffice"):
+        next(steps(state, made, DigitBatches(made), PLAIN))
+
+
+def test_other_runtime_errors_are_not_taken_for_too_little_memory() -> None:
+    made = recipe()
+    state = fresh(made)
+    state.module = nn.Linear(3, 3)
+    with pytest.raises(RuntimeError, match=r"shape|dtype"):
+        next(steps(state, made, DigitBatches(made), PLAIN))
+
+
+def test_accumulated_parts_give_the_gradient_of_the_whole_batch() -> None:
+    """Without BatchNorm, whose statistics do depend on the parts, a batch in parts is the batch."""
+    made = recipe()
+    results = []
+    for micro_batch in (16, 4):
+        torch.manual_seed(0)
+        state = fresh(made)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        state.module, state.optimizers = _Float(net), (torch.optim.SGD(net.parameters(), lr=0.1),)
+        for group in state.optimizers[0].param_groups:
+            group["peak_lr"] = 0.1
+        state.counters.micro_batch = micro_batch
+        next(steps(state, made, DigitBatches(made), PLAIN))
+        results.append([parameter.detach().clone() for parameter in net.parameters()])
+    for whole, parts in zip(*results, strict=True):
+        torch.testing.assert_close(whole, parts)
+
+
+class _Float(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.net(inputs.float() / 255)
+        return logits
+
+
+def test_frozen_blocks_stay_in_evaluation_mode_through_validation() -> None:
+    made = recipe()
+    state, batches = fresh(made), DigitBatches(made)
+    training_mode(state.module, ("stage1",))
+    stages = state.module.get_submodule("stages")
+    assert [stage.training for stage in stages.children()] == [False, True, True]
+    validate(state.module, batches, PLAIN, CLASSES)
+    assert [stage.training for stage in stages.children()] == [False, True, True]
+
+
+def test_averaged_weights_are_there_only_inside_the_context() -> None:
+    made = recipe(ema=0.99)
+    state = fresh(made)
+    for _ in steps(state, made, DigitBatches(made), PLAIN):
+        pass
+    own = {name: value.clone() for name, value in state.module.state_dict().items()}
+    with Averaged(state):
+        inside = state.module.state_dict()["head.weight"].clone()
+    assert not torch.equal(inside, own["head.weight"])
+    assert all(torch.equal(value, own[name]) for name, value in state.module.state_dict().items())
+
+
+def test_the_state_of_another_model_is_refused(tmp_path: Path) -> None:
+    fresh(recipe()).save(tmp_path / "state")
+    wider = recipe(model=ModelChoice(name="whitened", width=0.5))
+    with pytest.raises(FormatError, match="state of another model"):
+        fresh(wider).load(tmp_path / "state")
+
+
+def test_counters_without_a_best_loss_survive_saving(tmp_path: Path) -> None:
+    state = fresh(recipe())
+    state.save(tmp_path / "state")
+    state.counters.best_loss = 1.0
+    state.load(tmp_path / "state")
+    assert math.isinf(state.counters.best_loss)

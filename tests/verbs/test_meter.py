@@ -1,0 +1,133 @@
+"""Measuring and planning: what is measured is right, what is planned fits, what cannot fit is said."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+
+from lightmeter.errors import BudgetError
+from lightmeter.nouns.recipe import ModelChoice, Recipe
+from lightmeter.verbs.clock import Clock
+from lightmeter.verbs.measure import measure_inference, measure_training
+from lightmeter.verbs.meter import Plan, build_prepared, epochs_needed, finish_seconds, meter
+from lightmeter.verbs.mirror import measure_mirror
+from tests.verbs.learning import DigitBatches, pixels, recipe
+
+
+def make(epochs: float, width: float) -> Recipe:
+    """The small recipe of these tests."""
+    return recipe(epochs=epochs, model=ModelChoice(name="whitened", width=width))
+
+
+def plan(budget: float | None, epochs: float | None = None) -> Plan:
+    """A plan for the 128 digits."""
+    images, labels = pixels()
+    return meter(
+        make,
+        DigitBatches,
+        images,
+        labels,
+        num_classes=10,
+        scored=60,
+        clock=Clock(time.monotonic(), budget),
+        epochs=epochs,
+        widths=(0.25, 0.5),
+    )
+
+
+def test_a_plan_leaves_room_for_what_comes_after_training() -> None:
+    made = plan(40.0)
+    assert made.train_until is not None
+    assert 0 < made.train_until <= 40 - finish_seconds(60, 1e9)
+    assert made.recipe.epochs > 1
+    assert made.elastic
+    assert any("images/s" in sentence for sentence in made.sentences)
+    assert all(measurement.images_per_second > 0 for measurement in made.measurements)
+    assert Plan.parse(made.document(), made.recipe) == made
+
+
+def test_epochs_that_were_asked_for_are_planned_as_they_are() -> None:
+    assert plan(40.0, epochs=2.0).recipe.epochs == 2
+    assert not plan(40.0, epochs=2.0).elastic
+    without = plan(None, epochs=7.0)
+    assert (without.recipe.epochs, without.train_until) == (7, None)
+
+
+def test_a_budget_too_short_says_the_least_that_works() -> None:
+    with pytest.raises(BudgetError, match="too short for 1 epochs of 128 images") as caught:
+        plan(1.0)
+    least = re.search(r"at least (\d+) s", str(caught.value))
+    assert least is not None
+    assert 10 <= int(least[1]) <= 60
+
+
+def test_fewer_images_want_more_epochs() -> None:
+    needed = [epochs_needed(n) for n in (100, 5_000, 50_000, 1_000_000)]
+    assert needed == sorted(needed, reverse=True)
+    assert needed[2] == pytest.approx(12)
+
+
+class _Rounds(nn.Module):
+    """Right in float32, wrong wherever autocast is on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(64, 10)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.net(inputs.float().flatten(1) / 255)
+        return -logits if torch.is_autocast_enabled("cpu") else logits
+
+
+def test_an_execution_that_computes_the_wrong_thing_is_refused_however_fast() -> None:
+    images, labels = pixels()
+    execution, found = measure_training(_Rounds(), images, labels, 64, seconds=0.2)
+    assert execution.dtype == "float32"
+    refused = [measurement for measurement in found if not measurement.accepted]
+    assert refused
+    assert all("bfloat16" in measurement.what and "refused" in measurement.note for measurement in refused)
+
+
+def test_right_executions_are_accepted_and_measuring_leaves_the_model_alone() -> None:
+    images, labels = pixels()
+    model = build_prepared(make(1.0, 0.25), 10, images)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    threads = torch.get_num_threads()
+    execution, found = measure_training(model, images, labels, 64, seconds=0.2)
+    assert found[0].what.startswith("training, float32, channels-last")
+    assert found[0].max_error == 0
+    assert execution.micro_batch <= 64
+    measure_inference(model, images, lambda module, some: module(some), seconds=0.2)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert torch.get_num_threads() == threads
+
+
+def test_digits_are_not_mirrored_and_symmetric_pictures_are() -> None:
+    digits = load_digits()
+    images = np.round(digits.images * 255 / 16).astype(np.uint8)[..., None]
+    labels = digits.target.astype(np.int64)
+    found = measure_mirror(images, labels)
+    assert not found.safe
+    assert found.plain > 0.9 > 0.6 > found.mirrored
+    assert "Nothing is mirrored" in found.sentence
+    both = np.maximum(images, images[:, :, ::-1])
+    assert measure_mirror(both, labels).safe
+
+
+def test_the_same_seed_builds_the_same_network_and_leaves_the_generator() -> None:
+    images, _ = pixels()
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first, second = (build_prepared(make(1.0, 0.25), 10, images) for _ in range(2))
+    assert torch.equal(before, torch.get_rng_state())
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name]), name
+    other = build_prepared(make(1.0, 0.25).model_copy(update={"seed": 1}), 10, images)
+    assert not torch.equal(first.head.weight, other.head.weight)
