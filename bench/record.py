@@ -12,6 +12,7 @@ import datetime as dt
 import json
 import os
 import resource
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--name", help="of the record's folder; made from date, source and budget by default")
     parser.add_argument("--note", default="", help="what a reader must know of the circumstances")
-    parser.add_argument("extra", nargs="*", help="further words for `lightmeter train`, after --")
+    parser.add_argument("--extra", type=shlex.split, default=[], help="further words for `lightmeter train`, in quotes")
     asked = parser.parse_args()
     if asked.source is None:
         _all(asked)
