@@ -184,15 +184,24 @@ def compare(
         show.line(comparison.sentence(str(runs[0]), str(path)))
 
 
-def report(runs: RunPaths, json: Json = False) -> None:
-    """Write the report of runs again.
+def report(
+    runs: RunPaths,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where several runs are compared on one page.")] = Path(
+        "comparison.html"
+    ),
+    json: Json = False,
+) -> None:
+    """Write the report of runs again; of several, a page that compares them too.
 
-    The pictures in it need the source where it was; the rest does not.
+    The pictures in a report need the source where it was; the rest does not.
     """
     from lightmeter.verbs.again import report as run
+    from lightmeter.verbs.report import report_several
 
     progress = open_progress()
     written = [run(path, progress=progress) for path in runs]
+    if len(runs) > 1:
+        written.append(report_several(runs, out))
     if json:
         show.emit({"reports": [str(path) for path in written]})
         return
