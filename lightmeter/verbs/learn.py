@@ -91,7 +91,8 @@ def learn(
     execution.place(module)
     training_mode(module, frozen)
     optimizers = build_optimizer(module, recipe.optimizer)
-    total = recipe.epochs * batches.n
+    batch_size = min(recipe.batch_size, batches.n)
+    total = recipe.epochs * (batches.n // batch_size * batch_size)  # what is left over of an epoch is not trained on
     state = State(
         module,
         optimizers,
@@ -111,7 +112,6 @@ def learn(
         progress.track("training", round(state.counters.remaining), "images") as advance,
     ):
         trained = steps(state, recipe, batches, execution, class_weights)
-        batch_size = min(recipe.batch_size, batches.n)
         taken = _watched(trained, state, run, pace, batch_size, clock, progress, stop, advance)
         for epoch in fit(state, recipe, batches, execution, taken, classes):
             run.append_epoch({**epoch.document(), "elapsed": round(clock.elapsed, 3)})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,11 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import load_file
+from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 
-from lightmeter.errors import BudgetError, DataError, RecipeError, StorageError, UsageError
+from lightmeter.errors import BudgetError, DataError, RecipeError, StorageError, UsageError, WeightsError
+from lightmeter.models import MODELS
 from lightmeter.nouns.bundle import Bundle
 from lightmeter.nouns.evaluation import Evaluation
 from lightmeter.nouns.run import Run
@@ -83,13 +88,26 @@ def test_training_never_sees_a_test_picture(trained: TrainResult) -> None:
     assert set(val.ids) == set(split.val)
 
 
-def test_equal_recipes_give_equal_weights(trained: TrainResult, tmp_path: Path) -> None:
-    execution = json.loads((trained.run / "plan.json").read_text())["execution"]
-    again = train("digits", epochs=3.0, out=tmp_path / "run", settings={"model.width": "0.25"})
-    if json.loads((again.run / "plan.json").read_text())["execution"] != execution:
-        pytest.skip("the meter chose another execution this time, which changes the last digits")
-    first, second = (load_file(run / "weights" / "best.safetensors") for run in (trained.run, again.run))
-    assert all(np.array_equal(first[name], second[name]) for name in first)
+def planned_like(run: Path, path: Path) -> Path:
+    """A run folder with another's request, split, recipe and plan, and nothing learnt: the same computation anew."""
+    path.mkdir()
+    for name in ("request", "split", "recipe", "plan"):
+        shutil.copy(run / f"{name}.json", path)
+    for name in ("weights", "evaluation"):
+        (path / name).mkdir()
+    return path
+
+
+def weights(run: Path) -> dict[str, np.ndarray]:
+    """The best weights of a run."""
+    return load_file(run / "weights" / "best.safetensors")
+
+
+def test_the_same_plan_gives_the_same_weights(trained: TrainResult, tmp_path: Path) -> None:
+    again = train("digits", out=planned_like(trained.run, tmp_path / "run"), resume=True)
+    first, second = weights(trained.run), weights(again.run)
+    assert [name for name in first if not np.array_equal(first[name], second[name])] == []
+    assert again.document()["test"] == trained.document()["test"]
 
 
 def test_a_finished_run_is_not_trained_again(trained: TrainResult) -> None:
@@ -104,33 +122,32 @@ def test_a_finished_run_is_not_trained_again(trained: TrainResult) -> None:
 
 
 def test_a_killed_training_is_resumed_to_the_same_weights(tmp_path: Path) -> None:
-    """SIGTERM in the middle of a real command, then --resume; against a run that was left alone."""
-    words = ["digits", "--epochs", "40", "--set", "model.width=0.25", "--set", "batch_size=16", "--json"]
+    """SIGTERM in the middle of a real command, then --resume; against the same plan that was left alone."""
+    words = ["digits", "--epochs", "12", "--set", "model.width=0.25", "--json"]
     command = [sys.executable, "-m", "lightmeter", "train", *words]
     environment = {**os.environ, "LIGHTMETER_CACHE": str(tmp_path / "cache")}
-    subprocess.run([*command, "--out", str(tmp_path / "whole")], env=environment, check=True, capture_output=True)
-    broken = subprocess.Popen(
-        [*command, "--out", str(tmp_path / "broken")], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    broken = tmp_path / "broken"
+    process = subprocess.Popen(
+        [*command, "--out", str(broken)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
-    epochs = tmp_path / "broken" / "epochs.jsonl"
-    while not (epochs.exists() and epochs.read_text().count("\n") >= 3):
-        assert broken.poll() is None, broken.communicate()[1].decode()
+    epochs = broken / "epochs.jsonl"
+    while not (epochs.exists() and epochs.read_text().count("\n") >= 2):
+        assert process.poll() is None, process.communicate()[1].decode()
         time.sleep(0.02)
-    broken.send_signal(signal.SIGTERM)
-    _, errors = broken.communicate(timeout=120)
-    assert broken.returncode == 130, errors.decode()
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors.decode()
     assert b"--resume" in errors
-    assert not (tmp_path / "broken" / "result.json").exists()
-    # The execution is part of the plan, which the resumed run keeps; give the whole one the same to compare with.
-    plans = [json.loads((tmp_path / name / "plan.json").read_text())["execution"] for name in ("whole", "broken")]
-    subprocess.run(
-        [*command, "--out", str(tmp_path / "broken"), "--resume"], env=environment, check=True, capture_output=True
-    )
-    assert len(Run.open(tmp_path / "broken").epochs()) == 40
-    if plans[0] != plans[1]:
-        pytest.skip("the meter chose another execution for the second run, which changes the last digits")
-    first, second = (load_file(tmp_path / name / "weights" / "best.safetensors") for name in ("whole", "broken"))
-    assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert not (broken / "result.json").exists()
+    whole = planned_like(broken, tmp_path / "whole")
+    for path in (broken, whole):
+        finished = subprocess.run(
+            [*command, "--out", str(path), "--resume"], env=environment, check=True, capture_output=True, text=True
+        )
+        assert json.loads(finished.stdout.splitlines()[-1])["epochs"] == 12
+    assert len(Run.open(broken).epochs()) == 12
+    first, second = weights(whole), weights(broken)
+    assert [name for name in first if not np.array_equal(first[name], second[name])] == []
 
 
 def digit_folder(path: Path, per_class: int = 12, classes: int = 3) -> Path:
@@ -177,3 +194,45 @@ def test_recipes_and_start_weights_must_fit_together(tmp_path: Path) -> None:
         train("digits", epochs=1.0, recipe="probe", out=tmp_path / "b")
     with pytest.raises(RecipeError, match="no field 'rate'"):
         train("digits", epochs=1.0, settings={"optimizer.rate": "1"}, out=tmp_path / "c")
+
+
+def test_start_weights_keep_a_frozen_backbone_bit_for_bit(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    backbone = {
+        name: tensor
+        for name, tensor in MODELS["mobilenet_v2"](2, channels=3, size=96).state_dict().items()
+        if not name.startswith("classifier.")
+    }
+    start = tmp_path / "random.safetensors"
+    save_file(backbone, start)
+    result = train(str(digit_folder(tmp_path / "photos")), epochs=3.0, start=start, out=tmp_path / "run")
+    recipe = Run.open(result.run).recipe
+    assert recipe.start.startswith("random@")
+    assert recipe.freeze == ("all",)
+    kept = load_file(result.run / "weights" / "best.safetensors")
+    changed = [name for name, tensor in backbone.items() if not np.array_equal(kept[name], tensor.numpy())]
+    assert changed == []
+    assert {name for name in kept if name.startswith("classifier.")} == {"classifier.1.weight", "classifier.1.bias"}
+
+
+def test_start_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    start = tmp_path / "other.safetensors"
+    save_file({"some.weight": torch.zeros(3)}, start)
+    with pytest.raises(WeightsError, match="no architecture known here"):
+        train("digits", epochs=1.0, start=start, out=tmp_path / "run")
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
+    """A limit on the size of a file stands for the disk: weights and graph pass it, the small documents do not."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+    command = [sys.executable, "-m", "lightmeter", "train", "digits", "--epochs", "1", "--out", str(tmp_path / "run")]
+    environment = {**os.environ, "LIGHTMETER_CACHE": str(tmp_path / "cache")}
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, preexec_fn=limit)
+    assert finished.returncode == 2, finished.stderr
+    assert "could not be written" in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert not (tmp_path / "run" / "model.bundle").exists()
+    assert [path for path in tmp_path.rglob("*") if path.suffix in (".part", ".old")] == []
