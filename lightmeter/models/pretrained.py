@@ -43,7 +43,11 @@ class StartReport:
 
 
 def identity(path: Path) -> str:
-    """ "<file name without suffix>@<first 16 digits of its sha256>", which a recipe names. Raises WeightsError."""
+    """What a recipe calls start weights: "<file name without suffix>@<first 16 digits of its sha256>".
+
+    Raises:
+        WeightsError: no such file, or not a .safetensors file.
+    """
     _check(path)
     with open(path, "rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()

@@ -68,7 +68,8 @@ class Whitened(Model):
         """uint8 or float [N, S, S, C] -> float [N, F], divided by F so that the head's logits start small."""
         x = F.gelu(self.whiten(self.normalise(pixels)))
         x = self.stages(x).amax(dim=(2, 3))
-        return x / x.shape[1]
+        features: Tensor = x / x.shape[1]
+        return features
 
     def blocks(self) -> dict[str, nn.Module]:
         """whiten, stage1, stage2, stage3, head."""

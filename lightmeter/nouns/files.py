@@ -118,4 +118,5 @@ def read_json(path: Path, *, kind: str, newest: int) -> dict[str, Any]:
             f"format 1 to {newest}, which this version reads",
             "upgrade Lightmeter (pip install --upgrade lightmeter); `lightmeter doctor` shows your version.",
         )
-    return document
+    checked: dict[str, Any] = document
+    return checked

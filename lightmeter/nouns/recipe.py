@@ -123,15 +123,14 @@ class Recipe(_Frozen):
         for dotted, text in settings.items():
             *parents, leaf = dotted.split(".")
             place: Any = document
-            for name in [*parents, leaf]:
-                if not isinstance(place, dict) or (name not in place and place is not document.get("model")):
-                    fields = sorted(place) if isinstance(place, dict) else []
+            for depth, name in enumerate([*parents, leaf]):
+                if not isinstance(place, dict) or name not in place:
                     raise RecipeError(
                         f"--set {dotted}={text}: a recipe has no field {name!r} there.",
-                        "one of " + ", ".join(fields) if fields else "a field that has parts",
+                        "one of " + ", ".join(sorted(place)) if isinstance(place, dict) else "a field that has parts",
                         "see `lightmeter inspect RUN` for a whole recipe.",
                     )
-                if name is not leaf:
+                if depth < len(parents):
                     place = place[name]
             try:
                 place[leaf] = json.loads(text)

@@ -50,10 +50,15 @@ class Execution:
 
     def place(self, module: nn.Module) -> None:
         """Move a module to the device and lay its filters out as wanted, in place."""
-        channels_last = self.memory_format == "channels_last"
         module.to(self.device)
-        module.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+        lay_out(module, torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format)
 
     def document(self) -> dict[str, Any]:
         """As plain JSON values."""
         return asdict(self)
+
+
+def lay_out(module: nn.Module, memory_format: torch.memory_format) -> None:
+    """Give every filter bank of a module this layout, in place."""
+    # Not in the annotations of Module.to, though its documentation names it.
+    module.to(memory_format=memory_format)  # type: ignore[call-overload]

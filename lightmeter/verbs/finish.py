@@ -21,6 +21,7 @@ from lightmeter.nouns.split import Learning
 from lightmeter.runners import open_runner
 from lightmeter.verbs.calibrate import Calibration, calibrate
 from lightmeter.verbs.evaluate import score
+from lightmeter.verbs.execution import lay_out
 from lightmeter.verbs.export import amend_card, write_bundle
 from lightmeter.verbs.features import fold
 
@@ -42,7 +43,8 @@ class Finisher:
 
     def load(self, best: dict[str, Tensor]) -> MultiView:
         """Put trained tensors into the model: on the CPU, in evaluation mode, with its test-time views around it."""
-        model = self.model.to("cpu", memory_format=torch.contiguous_format)
+        model = self.model.to("cpu")
+        lay_out(model, torch.contiguous_format)
         if self.standard is None:
             model.load_state_dict(best)
         else:

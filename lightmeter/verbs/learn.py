@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-import torch
 from torch import Tensor, nn
 
 from lightmeter.errors import TrainingError
