@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,15 @@ class Run:
         run = Run(path)
         run.read("request")
         return run
+
+    def discard(self) -> None:
+        """Take away a run that has learnt nothing yet, and its folder if nothing else is in it."""
+        assert not (self.path / "epochs.jsonl").exists(), "a run that has begun to learn is kept"
+        for name in ("request", "split", "data", "environment", "recipe", "plan"):
+            (self.path / f"{name}.json").unlink(missing_ok=True)
+        for folder in (self.path / "weights", self.path / "evaluation", self.path):
+            with contextlib.suppress(OSError):  # not empty, or not ours to remove
+                folder.rmdir()
 
     def write(self, name: str, document: dict[str, Any]) -> None:
         """Write `<name>.json` with its format number."""

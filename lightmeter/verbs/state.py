@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from lightmeter.errors import FormatError
-from lightmeter.nouns.files import atomic_folder, read_json, write_json
+from lightmeter.nouns.files import atomic_folder, read_json, write_atomic, write_json
 from lightmeter.optim.ema import EMA
 
 FORMAT = 1
@@ -87,12 +87,11 @@ class State:
         counters: dict[str, Any] = asdict(self.counters)
         if self.counters.best_loss == float("inf"):
             counters["best_loss"] = None  # JSON has no infinity
+        # Contiguous and cloned: safetensors refuses views that share memory. As bytes: its own writing of a file
+        # reports a full disk in a way that cannot be told from damage.
+        plain = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
         with atomic_folder(folder) as fresh:
-            # contiguous and cloned: safetensors refuses views that share memory
-            save_file(
-                {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()},
-                fresh / "tensors.safetensors",
-            )
+            write_atomic(fresh / "tensors.safetensors", save(plain))
             write_json(fresh / "state.json", {"format": FORMAT, "counters": counters, "scalars": scalars})
 
     def load(self, folder: Path) -> None:

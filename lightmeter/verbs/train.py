@@ -12,7 +12,7 @@ from typing import Any, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lightmeter.errors import StorageError, UsageError
+from lightmeter.errors import LightmeterError, StorageError, UsageError
 from lightmeter.nouns.dataset import Dataset
 from lightmeter.nouns.files import write_atomic
 from lightmeter.nouns.pack import Pack
@@ -137,7 +137,12 @@ def train(
             request = request.model_copy(update={"budget": DEFAULT_BUDGET})
         run = Run.create(out or _default_folder(source))
         run.write("request", request.model_dump(mode="json"))
-    return _Job(request, run, _clock(run, request, began), progress).go()
+    try:
+        return _Job(request, run, _clock(run, request, began), progress).go()
+    except LightmeterError:
+        if not resume and not run.epochs():
+            run.discard()  # so that the same command, mended, does not find its folder taken
+        raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,7 +178,12 @@ def test_good_and_broken_pictures_together(tmp_path: Path) -> None:
 def test_a_budget_too_short_is_refused_before_training(tmp_path: Path) -> None:
     with pytest.raises(BudgetError, match=r"at least \d+ s on this machine"):
         train("digits", budget=2.0, out=tmp_path / "run")
-    assert not (tmp_path / "run" / "result.json").exists()
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep")
+    with pytest.raises(BudgetError):
+        train("digits", budget=2.0, out=tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
 
 
 def test_an_out_folder_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
