@@ -60,7 +60,9 @@ class SoftmaxRegression:
     def _inputs(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         flat = pixels.reshape(len(pixels), -1) / 255
         brightest = flat.max(axis=1, keepdims=True)
-        shades = 2 * np.exp(-(((brightest - np.linspace(0.3, 1, 21)) / 0.025) ** 2))  # all but constant for plain digits
+        shades = 2 * np.exp(
+            -(((brightest - np.linspace(0.3, 1, 21)) / 0.025) ** 2)
+        )  # all but constant for plain digits
         return np.hstack([flat / np.maximum(brightest, 0.1) - 0.3, shades, np.ones((len(flat), 1))])
 
 
@@ -85,7 +87,9 @@ def write_run(
     test, val, train = (sorted(part.tolist()) for part in np.split(order, [n // 5, n // 5 + n // 10]))
     pairs = tuple((pack.ids[a], pack.ids[b]) for a, b in zip(test[:leaks], train, strict=False))
     parts = [tuple(pack.ids[row] for row in rows) for rows in (train, val, test)]
-    split = Split(parts[0], parts[1], parts[2], FINGERPRINT, dict.fromkeys(("train", "val", "test"), "drawn"), 0, pairs, 3)
+    split = Split(
+        parts[0], parts[1], parts[2], FINGERPRINT, dict.fromkeys(("train", "val", "test"), "drawn"), 0, pairs, 3
+    )
     split.save(path / "split.json")
     model = SoftmaxRegression(num_classes, pack.pixels[0].size, seed)
     _train(path, model, pack, split, classes, epochs, steps, lr)
@@ -156,14 +160,25 @@ def _documents(path: Path, pack: Pack, split: Split, classes: tuple[str, ...], e
     recipe |= {"augment": [{"name": "shift", "options": {"pixels": 1}}], "loss": {"label_smoothing": 0.2}}
     recipe |= {"epochs": float(epochs), "batch_size": 512, "seed": 0, "views": 6, "freeze": []}
     write_json(path / "recipe.json", {"format": 1, "key": "a1b2" * 16, "recipe": recipe})
-    environment = {"lightmeter": "0.1.0", "code": "release", "python": "3.11.9", "torch": "2.13.0", "cpu": "a processor"}
+    environment = {
+        "lightmeter": "0.1.0",
+        "code": "release",
+        "python": "3.11.9",
+        "torch": "2.13.0",
+        "cpu": "a processor",
+    }
     environment |= {"cores": 2, "memory_gib": 15.6, "gpu": None, "started": "2026-05-04T09:12:00+00:00", "seed": 0}
     environment |= {"command": ["lightmeter", "train", "digits", "--budget", "60s"]}
     write_json(path / "environment.json", {"format": 1, **environment})
     measured = [
         {"what": "float32, contiguous, batch 512", "images_per_second": 475.0, "max_error": 0.0, "accepted": True},
         {"what": "float32, channels-last, batch 512", "images_per_second": 649.0, "max_error": 1e-6, "accepted": True},
-        {"what": "bfloat16, channels-last, batch 512", "images_per_second": 1249.0, "max_error": 0.011, "accepted": True},
+        {
+            "what": "bfloat16, channels-last, batch 512",
+            "images_per_second": 1249.0,
+            "max_error": 0.011,
+            "accepted": True,
+        },
         {"what": "compiled", "images_per_second": 380.0, "max_error": 0.6, "accepted": False, "note": "wrong result"},
     ]
     plan = {

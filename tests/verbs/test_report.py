@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightmeter.errors import FormatError
+from lightmeter.errors import FormatError, UsageError
 from lightmeter.nouns.evaluation import Evaluation
 from lightmeter.nouns.pack import Pack
-from lightmeter.verbs.report import report
+from lightmeter.verbs.compare import compare
+from lightmeter.verbs.report import report, report_several
 from lightmeter.verbs.reporting.findings import chance_ece, findings, weak_classes
 from lightmeter.verbs.reporting.material import Material
+from lightmeter.verbs.reporting.page import context, render
 from lightmeter.verbs.reporting.words import duration, percent, short, span, verdict
 
 # Test files are loaded by path, so their folder is not a package to import a helper from.
@@ -79,9 +81,15 @@ def ten(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Pack]:
     return path, write_run(path, epochs=6, steps=15, lr=0.9)
 
 
-def test_the_page_asks_for_nothing_from_outside_and_runs_nothing(ten: tuple[Path, Pack]) -> None:
+@pytest.fixture(scope="module")
+def source(ten: tuple[Path, Pack]) -> str:
+    """The page of the run with ten classes."""
     path, pack = ten
-    text = report(path, pack=pack).read_text(encoding="utf-8")
+    return report(path, pack=pack).read_text(encoding="utf-8")
+
+
+def test_the_page_asks_for_nothing_from_outside_and_runs_nothing(source: str) -> None:
+    text = source
     page = Page(text)
     assert not re.search(r"https?:|//[a-z]|@import|<!ENTITY", re.sub(r"base64,[A-Za-z0-9+/=\s]+", "", text))
     for tag, attributes in page.elements:
@@ -96,18 +104,17 @@ def test_the_page_asks_for_nothing_from_outside_and_runs_nothing(ten: tuple[Path
     assert len(text.encode()) < 3_000_000
 
 
-def test_every_inner_reference_has_its_target_and_no_id_stands_twice(ten: tuple[Path, Pack]) -> None:
-    path, pack = ten
-    text = report(path, pack=pack).read_text(encoding="utf-8")
+def test_every_inner_reference_has_its_target_and_no_id_stands_twice(source: str) -> None:
+    text = source
     ids = [attributes["id"] for _, attributes in Page(text).elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     wanted = set(re.findall(r'href="#([^"]+)"', text)) | set(re.findall(r"url\(#([^)]+)\)", text))
     assert wanted and wanted <= set(ids)
 
 
-def test_the_verdict_and_the_figures_are_those_of_the_evaluation(ten: tuple[Path, Pack]) -> None:
-    path, pack = ten
-    text = Page(report(path, pack=pack).read_text(encoding="utf-8")).text
+def test_the_verdict_and_the_figures_are_those_of_the_evaluation(ten: tuple[Path, Pack], source: str) -> None:
+    path, _ = ten
+    text = Page(source).text
     e = Evaluation.load(path / "evaluation" / "test.npz")
     sentence, between = verdict(e)
     assert sentence in text and between.replace("\u202f", " ") in text
@@ -116,7 +123,6 @@ def test_the_verdict_and_the_figures_are_those_of_the_evaluation(ten: tuple[Path
     assert f"{e.n - right} of {e.n} test pictures were given a wrong name." in text
     assert percent(e.accuracy, 2).replace("\u202f", " ") in text
     assert f"{e.loss:.4f}" in text and f"{e.ece:.4f}" in text
-    source = (path / "report.html").read_text(encoding="utf-8")
     assert html.escape(e.classification_report(), quote=False) in source
     for name in DIGITS:
         assert name in text
@@ -129,12 +135,12 @@ def test_the_verdict_and_the_figures_are_those_of_the_evaluation(ten: tuple[Path
         assert word in text
 
 
-def test_the_galleries_show_the_pictures_that_they_name(ten: tuple[Path, Pack]) -> None:
+def test_the_galleries_show_the_pictures_that_they_name(ten: tuple[Path, Pack], source: str) -> None:
     import base64
     import io
 
     path, pack = ten
-    page = Page(report(path, pack=pack).read_text(encoding="utf-8"))
+    page = Page(source)
     e = Evaluation.load(path / "evaluation" / "test.npz")
     shown = [a for tag, a in page.elements if tag == "img" and a.get("title")]
     expected = [*e.worst_mistakes(12), *e.least_certain(12)]
@@ -161,10 +167,9 @@ def test_the_plots_are_png_files_and_nothing_global_changes(ten: tuple[Path, Pac
             assert image.format == "PNG" and min(image.size) > 200
 
 
-def test_the_page_is_the_same_each_time(ten: tuple[Path, Pack]) -> None:
+def test_the_page_is_the_same_each_time(ten: tuple[Path, Pack], source: str) -> None:
     path, pack = ten
-    first = report(path, pack=pack).read_bytes()
-    assert report(path, pack=pack).read_bytes() == first
+    assert report(path, pack=pack).read_text(encoding="utf-8") == source
 
 
 def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
@@ -203,7 +208,6 @@ def test_what_an_unfinished_run_lacks_is_said(tmp_path: Path) -> None:
     assert "No picture was scored in this run." in text
     for name in ("recipe", "environment", "data", "plan", "split"):
         (path / f"{name}.json").unlink()
-        Page(report(path).read_text(encoding="utf-8"))
     text = Page(report(path).read_text(encoding="utf-8")).text
     assert "This run wrote nothing about its data." in text and "This run wrote no plan." in text
     (path / "epochs.jsonl").unlink()
@@ -221,8 +225,7 @@ def test_every_single_missing_document_is_tolerated(ten: tuple[Path, Pack], tmp_
         copy = tmp_path / "copy"
         shutil.copytree(path, copy, ignore=shutil.ignore_patterns("plots"))
         (copy / part).unlink()
-        material = Material.read(copy)
-        findings(material)
+        Page(render("report.html.j2", context(Material.read(copy), {}, pack)))
         shutil.rmtree(copy)
     shutil.copytree(path, tmp_path / "copy")
     (tmp_path / "copy" / "data.json").write_text("{")
@@ -315,3 +318,42 @@ def test_other_words() -> None:
         assert duration(seconds).replace("\u202f", " ") == text
     assert short("golden retriever") == "golden retriever"
     assert len(short("x" * 90)) == 18 and short("tabby cat number 17, large").endswith("large")
+
+
+def test_several_runs_on_one_page(ten: tuple[Path, Pack], tmp_path: Path) -> None:
+    import shutil
+
+    good, _ = ten
+    runs = tmp_path / "runs"
+    shutil.copytree(good, runs / "javascript:alert(1)")
+    write_run(runs / "hasty", epochs=1, steps=3)
+    write_run(runs / "unfinished", epochs=1, steps=3, finished=False)
+    write_run(runs / "elsewhere", num_classes=2, names=("odd", "even"), epochs=1, steps=3, repeat=2)
+    report(runs / "hasty")
+    paths = [runs / name for name in ("unfinished", "hasty", "javascript:alert(1)")]
+    text = report_several(paths, tmp_path / "compared.html").read_text(encoding="utf-8")
+    page = Page(text)
+    best, hasty = (Evaluation.load(path / "evaluation" / "test.npz") for path in (paths[2], paths[1]))
+    found = compare(best, hasty)
+    assert found.verdict == "worse"
+    assert "“javascript:alert(1)” is the best of 2 runs" in page.text
+    assert found.sentence("“javascript:alert(1)”", "“hasty”") in page.text
+    assert "did not finish, so it was not tested" in page.text
+    links = [str(attributes["href"]) for tag, attributes in page.elements if tag == "a"]
+    assert len(links) == 1 + (paths[2] / "report.html").exists() and "./runs/hasty/report.html" in links
+    assert all(link.startswith("./runs/") and ":" not in link for link in links)
+    order = [page.text.index(f" {name} ") for name in ("javascript:alert(1)", "hasty", "unfinished")]
+    assert order == sorted(order)
+    text = report_several([*paths, runs / "elsewhere"], tmp_path / "compared.html").read_text(encoding="utf-8")
+    assert "did not score the same pictures: 359 and 718, of which" in Page(text).text
+    with pytest.raises(UsageError, match="1 runs were given"):
+        report_several([paths[0]], tmp_path / "compared.html")
+    with pytest.raises(UsageError):
+        report_several([paths[0], paths[0]], tmp_path / "compared.html")
+
+
+def test_runs_that_cannot_be_told_apart_are_not_ranked(ten: tuple[Path, Pack], tmp_path: Path) -> None:
+    good, _ = ten
+    write_run(tmp_path / "again", epochs=6, steps=15, lr=0.9, seed=1)
+    text = Page(report_several([good, tmp_path / "again"], tmp_path / "c.html").read_text(encoding="utf-8")).text
+    assert "cannot be told apart from it" in text and "is the best of" not in text
