@@ -238,3 +238,9 @@ def test_broken_inputs_are_refused() -> None:
         Evaluation(e.ids, e.logits, np.array([0, 1, 2, 3]), e.classes, "val")
     with pytest.raises(AssertionError):
         Evaluation(e.ids, e.logits[:3], e.labels, e.classes, "val")  # exactly N are scored
+
+
+def test_a_bin_holds_its_upper_end_and_not_its_lower() -> None:
+    e = made(BINS)
+    vars(e)["confidence"] = np.linspace(0, 1, BINS + 1)[1:]
+    assert e.reliability["count"].tolist() == [1.0] * BINS

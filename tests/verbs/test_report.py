@@ -21,6 +21,7 @@ from lightmeter.verbs.report import report, report_several
 from lightmeter.verbs.reporting.findings import chance_ece, findings, weak_classes
 from lightmeter.verbs.reporting.material import Material
 from lightmeter.verbs.reporting.page import context, render
+from lightmeter.verbs.reporting.pictures import data_uri
 from lightmeter.verbs.reporting.words import duration, percent, short, span, verdict
 
 # Test files are loaded by path, so their folder is not a package to import a helper from.
@@ -357,3 +358,11 @@ def test_runs_that_cannot_be_told_apart_are_not_ranked(ten: tuple[Path, Pack], t
     write_run(tmp_path / "again", epochs=6, steps=15, lr=0.9, seed=1)
     text = Page(report_several([good, tmp_path / "again"], tmp_path / "c.html").read_text(encoding="utf-8")).text
     assert "cannot be told apart from it" in text and "is the best of" not in text
+
+
+def test_even_noise_keeps_the_page_below_three_megabytes() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)  # nothing compresses worse
+    gallery, sample = len(data_uri(noise, 160)), len(data_uri(noise, 80))
+    assert 2 * 12 * gallery + 180 * sample < 2_700_000
+    assert data_uri(noise, 80).startswith("data:image/jpeg;base64,")
+    assert data_uri(noise[:32, :32, :1], 80).startswith("data:image/png;base64,")
