@@ -1,0 +1,61 @@
+"""records/ to docs/results.md, so that no number in the guide is typed by hand: `python -m bench.table`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "results.md"
+
+_HEAD = """# Results
+
+What `lightmeter train` reaches, each line from a record in `records/`: the command, logs, plans, epochs and versions.
+Accuracy is the mean over seeds on the official test split (`digits`: a drawn fifth; `imagenette`: its `val`),
+which each run opened once; the interval is Student's over seeds. Time is wall-clock, from process start to the last file written:
+start-up, decoding, measuring, training, export, its exam, scoring and the report.
+
+| data | command | seeds | test accuracy | 95 % interval | each seed | longest | budget | peak memory |
+|---|---|---|---|---|---|---|---|---|
+"""
+
+
+def page() -> str:
+    """The page's text, from every record there is."""
+    records = [(path.parent.name, json.loads(path.read_text())) for path in sorted(ROOT.glob("records/*/record.json"))]
+    rows = "".join(_row(name, record) for name, record in records)
+    notes = sorted({record["note"] for _, record in records if record["note"]})
+    machines = sorted({_machine(record["environment"]) for _, record in records})
+    text = _HEAD + rows + "\n" + "".join(f"{note}\n\n" for note in notes)
+    return text + "Measured on: " + "; ".join(machines) + ".\n"
+
+
+def _row(name: str, record: dict[str, Any]) -> str:
+    interval = record["test_accuracy_interval_95"]
+    low_high = "-" if interval is None else f"{100 * interval[0]:.2f} to {100 * min(1.0, interval[1]):.2f} %"
+    each = ", ".join(f"{100 * result['test']['accuracy']:.2f}" for result in record["results"])
+    peak = max(result["peak_memory_mib_at_most"] for result in record["results"]) / 1024
+    cells = (
+        f"{record['command'].split()[2]} (n = {record['images_tested']:,})",
+        f"`{record['command']}`",
+        str(record["n"]),
+        f"**{100 * record['test_accuracy_mean']:.2f} %**",
+        low_high,
+        each,
+        f"{record['wall_seconds_most']:.0f} s",
+        f"{record['results'][0]['budget']:.0f} s",
+        f"{peak:.1f} GiB",
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _machine(environment: dict[str, Any]) -> str:
+    return (
+        f"{environment['cpu']}, {environment['cores']} cores, {environment['memory_gib']} GiB, "
+        f"PyTorch {environment['torch']}, Python {environment['python']}"
+    )
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
