@@ -13,8 +13,8 @@ _HEAD = """# Results
 
 What `lightmeter train` reaches, each line from a record in `records/`: the command, logs, plans, epochs and versions.
 Accuracy is the mean over seeds on the official test split (`digits`: a drawn fifth; `imagenette`: its `val`),
-which each run opened once; the interval is Student's over seeds. Time is wall-clock, from process start to the last file written:
-start-up, decoding, measuring, training, export, its exam, scoring and the report.
+which each run opened once; the interval is Student's over seeds. Time is wall-clock, from process start to the last
+file written: start-up, decoding, measuring, training, export, its exam, scoring and the report.
 
 | data | command | seeds | test accuracy | 95 % interval | each seed | longest | budget | peak memory |
 |---|---|---|---|---|---|---|---|---|
