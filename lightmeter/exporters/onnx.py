@@ -53,9 +53,8 @@ def export_onnx(module: nn.Module, path: Path, *, size: int, channels: int) -> N
         _strip(graph)
         onnx.checker.check_model(graph)
     except (torch.onnx.OnnxExporterError, RuntimeError, ValueError, onnx.checker.ValidationError) as error:
-        first = str(error).strip().partition("\n")[0]
         raise BundleError(
-            f"The model could not be written as an ONNX graph: {first}",
+            f"The model could not be written as an ONNX graph: {_cause(error)}",
             "a module made of standard operators whose path does not depend on the pixels",
         ) from error
     write_atomic(path, graph.SerializeToString(deterministic=True))
@@ -71,6 +70,13 @@ def reference_logits(module: nn.Module, canvases: NDArray[np.uint8]) -> NDArray[
 def plain_copy(module: nn.Module) -> nn.Module:
     """A copy in evaluation mode, in float32, on the CPU; the module itself stays as it is."""
     return copy.deepcopy(module).eval().to("cpu", torch.float32)
+
+
+def _cause(error: BaseException) -> str:
+    """The first line of what went wrong at the bottom; the exporter wraps it in advice on how to report bugs."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _strip(graph: Any) -> None:
