@@ -41,6 +41,7 @@ def curves(epochs: list[dict[str, Any]], best: int | None) -> list[Drawn]:
                     axes.plot(*zip(*points, strict=True), color=colour, label=words, **_marks(len(points)))
             if name == "accuracy":
                 axes.yaxis.set_major_formatter(_PERCENT)
+            axes.set_ylabel(name)
             _epochs_axis(axes, x)
             if best is not None and len(x) > 1:
                 axes.axvline(best, color=SOFT, linewidth=1, linestyle=(0, (2, 3)), label="weights kept")
