@@ -105,7 +105,9 @@ class FeatureBatches:
     def train(self, chosen: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """See `Batches`."""
         generator = torch.Generator().manual_seed(seed_of(self.seed, epoch, step, 0))
-        view = torch.randint(len(self.features), (len(chosen),), generator=generator)
+        device = self.features.device
+        view = torch.randint(len(self.features), (len(chosen),), generator=generator).to(device)
+        chosen = chosen.to(device)
         return self.features[view, chosen], soft_targets(self.labels[chosen], self.num_classes, self.label_smoothing)
 
     def val(self, batch_size: int) -> Iterator[Tensor]:

@@ -136,7 +136,8 @@ def meter(
         assert clock.budget is not None
         recipe = make(1.0, width)
         candidate = build_prepared(recipe, num_classes, pixels)
-        plain = Execution(execution.device, "float32", "channels_last", execution.micro_batch, execution.threads)
+        # The exported graph runs on the processor, so that is where scoring is timed.
+        plain = Execution("cpu", "float32", "channels_last", execution.micro_batch, execution.threads)
         infer = inference_rate(
             MultiView(fused(candidate, inputs[:4]), recipe.views), inputs[:64], plain, seconds=0.003 * share
         )

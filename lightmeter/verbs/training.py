@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,17 +126,23 @@ class Training:
 
     def learn(self) -> None:
         """Train to the plan's end; `self.best` then holds the best tensors."""
-        recipe = self.plan.recipe
+        recipe, plan = self.plan.recipe, self.plan
         batches: Batches
-        batches = self._feature_batches() if recipe.freeze == ("all",) else self.data.batches(recipe)
+        if recipe.freeze == ("all",):
+            batches = self._feature_batches()
+            # The execution was chosen for the backbone; a head alone is trained whole batches at a time, in float32.
+            execution = replace(plan.execution, dtype="float32", micro_batch=recipe.batch_size)
+            plan = replace(plan, execution=execution)
+        else:
+            batches = self.data.batches(recipe)
         weights = None
         if recipe.loss.class_weights == "balanced":
             counts = np.bincount(self.data.pack.labels[self.data.train_rows], minlength=len(self.classes))
-            weights = class_weights_from_counts(torch.from_numpy(counts))
+            weights = class_weights_from_counts(torch.from_numpy(counts)).to(self.plan.execution.device)
         state = learn(
             self.module,
             batches,
-            self.plan,
+            plan,
             run=self.run,
             classes=self.classes,
             clock=self.clock,
@@ -200,7 +206,6 @@ class Training:
         """Features of all training and validation images; the head becomes what is trained."""
         recipe, data = self.plan.recipe, self.data
         execution = self.plan.execution
-        execution.place(self.model)
         rows = np.concatenate([data.train_rows, data.val_rows])
         found = features(
             self.model,
@@ -216,10 +221,10 @@ class Training:
         mean, deviation = standardise(found[:, :n])
         self.standard = (mean, deviation)
         self.module = HeadAlone(self.model.head, float(recipe.model.options.get("dropout", 0.0)))
-        standard = (found - mean) / deviation
+        standard = ((found - mean) / deviation).to(execution.device)
         return FeatureBatches(
             standard[:, :n],
-            torch.from_numpy(data.pack.labels[data.train_rows]),
+            torch.from_numpy(data.pack.labels[data.train_rows]).to(execution.device),
             standard[0, n:],
             data.pack.labels[data.val_rows],
             data.learning.val,

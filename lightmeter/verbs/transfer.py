@@ -48,7 +48,7 @@ def plan_transfer(
     model = fused(model, inputs[:4])
     share = clock.budget or 300.0
     execution, measurements = measure_inference(model, inputs, _features, seconds=min(6.0, 0.02 * share))
-    served = Execution(execution.device, "float32", "channels_last", len(inputs), execution.threads)
+    served = Execution("cpu", "float32", "channels_last", len(inputs), execution.threads)
     rate = inference_rate(MultiView(model, recipe.views), inputs, served, seconds=min(2.0, 0.01 * share))
     measurements.append(Measurement(f"scoring, float32, {recipe.views} views", rate, 0.0, True))
     speed = max(found.images_per_second for found in measurements[:-1] if found.accepted)
