@@ -118,3 +118,9 @@ def test_python_examples_are_python(block: str) -> None:
 )
 def test_an_example_that_does_not_exist_is_found(line: str) -> None:
     assert problem(line)
+
+
+def test_the_results_page_is_what_the_records_say() -> None:
+    from bench.table import PAGE, page
+
+    assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m bench.table"

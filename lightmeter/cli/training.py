@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,10 +78,11 @@ def train(
     exports a bundle that passes its exam, opens the test split once, reports.
     """
     from lightmeter.verbs.clock import process_start
+    from lightmeter.verbs.train import default_folder
     from lightmeter.verbs.train import train as run
 
     if out is None and not resume:
-        out = Path("runs") / f"{Path(source).stem or 'pictures'}-{datetime.now():%Y%m%d-%H%M%S}"
+        out = default_folder(source)
     try:
         result = run(
             source,
@@ -106,7 +106,10 @@ def train(
         )
     except KeyboardInterrupt:
         again = shlex.join(["lightmeter", "train", source, "--out", str(out), "--resume"])
-        message = f"Interrupted. Nothing is lost; go on with: {again}"
+        begun = out is not None and (out / "request.json").exists()
+        message = (
+            f"Interrupted. Nothing is lost; go on with: {again}" if begun else "Interrupted before anything was done."
+        )
         typer.echo(message, err=True)
         if json:
             show.emit({"error": {"type": "Interrupted", "message": message, "run": str(out)}})

@@ -151,7 +151,7 @@ def _check(path: Path) -> None:
         raise WeightsError(
             f"{path.name} is not a .safetensors file.",
             "a .safetensors file: other formats can carry code that runs when they are read",
-            "convert it once with `lightmeter weights import`.",
+            "convert it to safetensors where you trust its origin.",
         )
     if not path.is_file():
         raise WeightsError(f"There is no file {path}.", "an existing .safetensors file")

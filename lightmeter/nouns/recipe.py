@@ -72,8 +72,8 @@ class Recipe(_Frozen):
 
     Attributes:
         start: "scratch", or "<name>@<first 16 digits of its sha256>" of the weights it starts from.
-        freeze: names of the model's blocks that are not trained; ("all",) trains the head alone.
-        batchnorm: what BatchNorm statistics do under frozen blocks.
+        freeze: names of the model's blocks that are not trained, their BatchNorm statistics included; ("all",) trains
+            the head alone.
         ema: decay of the averaged weights per step; 0 keeps none.
         views: test-time views whose logits are averaged inside the model: 1 plain, 2 with its mirror image,
             6 with one-pixel shifts of both as well.
@@ -91,7 +91,6 @@ class Recipe(_Frozen):
     batch_size: int = Field(ge=1)
     seed: int = Field(default=0, ge=0)
     freeze: tuple[str, ...] = ()
-    batchnorm: Literal["frozen", "update", "recalibrate"] = "frozen"
     ema: float = Field(default=0.0, ge=0, lt=1)
     views: Literal[1, 2, 6] = 1
     patience: int = Field(default=0, ge=0)
@@ -111,7 +110,7 @@ class Recipe(_Frozen):
         try:
             return Recipe.model_validate(document)
         except ValidationError as error:
-            raise _explain(error) from error
+            raise explain(error) from error
 
     def override(self, settings: dict[str, str]) -> Recipe:
         """A recipe with `{"optimizer.lr": "0.1"}` settings laid over it; each value is read as JSON, else as text.
@@ -119,26 +118,35 @@ class Recipe(_Frozen):
         Raises:
             RecipeError: no such field (the fields there are listed), or a value it cannot take.
         """
-        document = self.document()
-        for dotted, text in settings.items():
-            *parents, leaf = dotted.split(".")
-            place: Any = document
-            for depth, name in enumerate([*parents, leaf]):
-                if not isinstance(place, dict) or name not in place:
-                    raise RecipeError(
-                        f"--set {dotted}={text}: a recipe has no field {name!r} there.",
-                        "one of " + ", ".join(sorted(place)) if isinstance(place, dict) else "a field that has parts",
-                        "see `lightmeter inspect RUN` for a whole recipe.",
-                    )
-                if depth < len(parents):
-                    place = place[name]
-            try:
-                place[leaf] = json.loads(text)
-            except json.JSONDecodeError:
-                place[leaf] = text
-        return Recipe.parse(document)
+        return Recipe.parse(lay_over(self.document(), settings))
 
 
-def _explain(error: ValidationError) -> RecipeError:
+def explain(error: ValidationError) -> RecipeError:
+    """A RecipeError that names each wrong field."""
     lines = [f"{'.'.join(map(str, issue['loc']))}: {issue['msg']} (got {issue['input']!r})" for issue in error.errors()]
     return RecipeError("The recipe cannot be used: " + "; ".join(lines) + ".")
+
+
+def lay_over(document: dict[str, Any], settings: dict[str, str]) -> dict[str, Any]:
+    """`document` with `{"optimizer.lr": "0.1"}` laid over it in place; a value is read as JSON, else taken as text.
+
+    Raises:
+        RecipeError: no such field; the fields there are listed.
+    """
+    for dotted, text in settings.items():
+        *parents, leaf = dotted.split(".")
+        place: Any = document
+        for depth, name in enumerate([*parents, leaf]):
+            if not isinstance(place, dict) or name not in place:
+                raise RecipeError(
+                    f"--set {dotted}={text}: a recipe has no field {name!r} there.",
+                    "one of " + ", ".join(sorted(place)) if isinstance(place, dict) else "a field that has parts",
+                    "see `lightmeter inspect RUN` for a whole recipe.",
+                )
+            if depth < len(parents):
+                place = place[name]
+        try:
+            place[leaf] = json.loads(text)
+        except json.JSONDecodeError:
+            place[leaf] = text
+    return document

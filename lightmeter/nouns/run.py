@@ -20,7 +20,7 @@ FORMAT = 1
 class Run:
     """Names the files of a run folder; holds nothing but the path.
 
-    Files: `recipe.json split.json data.json environment.json plan.json request.json epochs.jsonl history.csv
+    Files: `recipe.json split.json data.json environment.json plan.json request.json clock.json epochs.jsonl history.csv
     weights/best.safetensors state/ evaluation/val.npz evaluation/test.npz ledger.jsonl plots/ report.html result.json
     model.bundle/`.
     """
@@ -30,7 +30,7 @@ class Run:
     @staticmethod
     def create(path: Path) -> Run:
         """Make a new run folder. Raises StorageError where it cannot be made or holds a run already."""
-        if (path / "recipe.json").exists() or (path / "request.json").exists():
+        if any((path / name).exists() for name in ("recipe.json", "request.json", "state")):
             raise StorageError(
                 f"{path} holds a run already.",
                 "a folder without a run",
@@ -55,7 +55,7 @@ class Run:
     def discard(self) -> None:
         """Take away a run that has learnt nothing yet, and its folder if nothing else is in it."""
         assert not (self.path / "epochs.jsonl").exists(), "a run that has begun to learn is kept"
-        for name in ("request", "split", "data", "environment", "recipe", "plan"):
+        for name in ("request", "split", "data", "environment", "recipe", "plan", "clock"):
             (self.path / f"{name}.json").unlink(missing_ok=True)
         for folder in (self.path / "weights", self.path / "evaluation", self.path):
             with contextlib.suppress(OSError):  # not empty, or not ours to remove

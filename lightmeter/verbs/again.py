@@ -65,6 +65,8 @@ def evaluate(
         on_bad=on_bad,
         progress=progress,
     )
+    whole = pack(dataset, bundle.preprocess, cache=cache_folder(), on_bad=on_bad, progress=progress)
+    dataset = dataset.without(whole.bad)
     if bundle.provenance.get("fingerprint") == dataset.fingerprint:
         raise DataError(
             f"{source} is what this model was trained on, so most of its pictures would be scored from memory.",
@@ -192,6 +194,7 @@ def _data_of(run: Run, progress: Progress) -> Dataset:
         path_column=request["path_column"] or "",
         label_column=request["label_column"] or "",
         group_column=request["group_column"] or "",
+        split_column=request["split_column"] or "",
         on_bad=request["on_bad"],
         progress=progress,
     )

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Execution:
     """
 
     device: str
-    dtype: Literal["float32", "bfloat16", "float16"]
+    dtype: Literal["float32", "bfloat16"]
     memory_format: Literal["channels_last", "contiguous"]
     micro_batch: int
     threads: int

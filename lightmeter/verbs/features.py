@@ -37,9 +37,8 @@ def features(
         start: the identity of the backbone's weights, part of the cache's key.
         cache: folder for the result; a second call reads it.
     """
-    identity = "|".join(
-        [pack.path.name, start, execution.dtype, str(mirror), hashlib.sha256(rows.tobytes()).hexdigest()]
-    )
+    what = [pack.path.name, start, type(model).__name__, str(execution.document()), str(mirror)]
+    identity = "|".join([*what, hashlib.sha256(rows.tobytes()).hexdigest()])
     path = cache / "features" / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npy"
     if path.exists():
         try:

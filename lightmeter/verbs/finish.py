@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +31,16 @@ BATCH = 64  # small enough for six views of large pictures, large enough to keep
 
 
 @dataclass(frozen=True, slots=True)
+class Exported:
+    """What came of an export: the calibrated validation scores, the exam, and images scored per second."""
+
+    val: Evaluation
+    calibration: Calibration
+    exam: dict[str, Any]
+    images_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
 class Finisher:
     """What turning weights into a bundle needs to know, apart from the weights."""
 
@@ -53,9 +64,7 @@ class Finisher:
         views: Literal[1, 2, 6] = self.recipe.views
         return MultiView(model, views).eval()
 
-    def export(
-        self, path: Path, module: MultiView, progress: Progress
-    ) -> tuple[Evaluation, Calibration, dict[str, Any]]:
+    def export(self, path: Path, module: MultiView, progress: Progress) -> Exported:
         """Write the bundle, score the validation split with it as it will be served, and calibrate it on that.
 
         Its exam is of validation files spread over the split. Raises ExamError.
@@ -75,7 +84,9 @@ class Finisher:
             exam=[(id, self.dataset.read(id)) for id in chosen],
         )
         run = open_runner(Bundle.open(path))
+        began = time.perf_counter()
         raw = score(run, self.pack, val, classes, split="val", batch_size=BATCH, progress=progress)
+        rate = raw.n / (time.perf_counter() - began)
         calibration = calibrate(raw)
         calibrated = replace(raw, temperature=calibration.temperature)
         amend_card(
@@ -84,4 +95,4 @@ class Finisher:
             abstain_below=calibration.abstain_below,
             scores={"val": calibrated.summary()},
         )
-        return calibrated, calibration, exam.document()
+        return Exported(calibrated, calibration, exam.document(), rate)

@@ -89,6 +89,7 @@ def steps(
     """
     counters = state.counters
     batch_size = min(recipe.batch_size, batches.n)
+    devices = [torch.cuda.current_device()] if execution.device == "cuda" else []
     while counters.remaining >= batch_size / 2:
         generator = torch.Generator().manual_seed(seed_of(recipe.seed, counters.epoch, 0, -1))
         order = torch.randperm(batches.n, generator=generator)
@@ -98,7 +99,9 @@ def steps(
             inputs, targets = batches.train(chosen, counters.epoch, counters.step)
             ready = time.perf_counter()
             set_lr(state.optimizers, factor(counters.progress, recipe.schedule))
-            with torch.random.fork_rng():  # dropout draws from the global generator: let the counters decide it
+            with torch.random.fork_rng(
+                devices=devices
+            ):  # dropout draws from the global generator: let the counters decide it
                 torch.manual_seed(seed_of(recipe.seed, counters.epoch, counters.step, -2))
                 loss, correct, note = _optimise(state, inputs, targets, execution, class_weights)
             if not math.isfinite(loss):

@@ -91,12 +91,13 @@ def learn(
     training_mode(module, frozen)
     optimizers = build_optimizer(module, recipe.optimizer)
     batch_size = min(recipe.batch_size, batches.n)
-    total = recipe.epochs * (batches.n // batch_size * batch_size)  # what is left over of an epoch is not trained on
+    # What is left over of an epoch is not trained on; a part of an epoch is at least one step.
+    total = max(batch_size, recipe.epochs * (batches.n // batch_size * batch_size))
     state = State(
         module,
         optimizers,
         EMA(module, recipe.ema) if recipe.ema else None,
-        Counters(remaining=total, micro_batch=execution.micro_batch),
+        Counters(remaining=float(total), micro_batch=execution.micro_batch),
     )
     if run.state.exists():
         state.load(run.state)
@@ -123,7 +124,14 @@ def learn(
                 first_epoch = None
             if recipe.patience and epoch.epoch - state.counters.best_epoch >= recipe.patience:
                 progress.say(f"Stopped early: no better epoch since epoch {state.counters.best_epoch}.")
+                state.counters.remaining = 0.0  # so that a resumed run is over, too
+                state.counters.stopped = "patience"
                 break
+            if stop.requested or time.monotonic() - pace.saved > _SAVE_EVERY:
+                _save(state, run, clock)
+                pace.saved = time.monotonic()
+            if stop.requested:
+                raise Interrupted
     if _digest(module, frozen) != before:
         raise TrainingError(
             "A frozen parameter or buffer was changed by training.", "frozen blocks bit for bit the same"
@@ -141,6 +149,7 @@ class Pace:
         elastic: whether epochs may be added.
         images, since, paused: of the stretch over which speed is taken.
         checked: when the schedule was last looked at.
+        saved: when the state was last written.
     """
 
     until: float | None
@@ -149,6 +158,7 @@ class Pace:
     since: float = field(default_factory=time.monotonic)
     paused: float = 0.0
     checked: float = field(default_factory=time.monotonic)
+    saved: float = field(default_factory=time.monotonic)
 
     @contextmanager
     def pause(self) -> Iterator[None]:
@@ -165,13 +175,15 @@ class Pace:
         """
         self.images += step.images
         now = time.monotonic()
-        if self.until is None or step.ends_epoch or now - self.checked < max(1.0, 0.01 * self.until):
+        over = state.counters.remaining < batch_size / 2
+        if self.until is None or over or now - self.checked < max(1.0, 0.01 * self.until):
             return
         self.checked = now
         remaining = state.counters.remaining
         affordable = self.images / max(1e-3, now - self.since - self.paused) * (self.until - clock.elapsed)
         if affordable < remaining or (self.elastic and affordable > 1.02 * remaining):
             state.counters.remaining = max(float(batch_size), affordable)
+            state.counters.stopped = "budget"
         if now - self.since > 0.25 * self.until:  # look at the last part only, but not at a moment
             self.images, self.since, self.paused = 0, now, 0.0
 
@@ -188,7 +200,6 @@ def _watched(
     advance: Callable[[int], None],
 ) -> Iterator[Step]:
     """Hand steps on, and between them save, keep to the deadline, show progress and heed a request to stop."""
-    saved = time.monotonic()
     for step in taken:
         advance(step.images)
         if step.note:
@@ -198,14 +209,14 @@ def _watched(
             if stop.requested:
                 _save(state, run, clock)
                 raise Interrupted
-            if time.monotonic() - saved > _SAVE_EVERY:
+            if time.monotonic() - pace.saved > _SAVE_EVERY:
                 _save(state, run, clock)
-                saved = time.monotonic()
+                pace.saved = time.monotonic()
         yield step
 
 
 def _save(state: State, run: Run, clock: Clock) -> None:
-    state.counters.elapsed = clock.elapsed
+    run.write("clock", {"elapsed": round(clock.elapsed, 3)})
     state.save(run.state)
 
 

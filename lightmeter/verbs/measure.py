@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -172,8 +171,3 @@ def _gradients(module: nn.Module) -> Tensor:
 def _relative(outputs: Tensor, reference: Tensor) -> float:
     scale = float(reference.square().mean().sqrt()) or 1.0
     return float((outputs - reference).square().mean().sqrt()) / scale
-
-
-def available_cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

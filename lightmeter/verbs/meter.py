@@ -191,7 +191,7 @@ def training_rate(model: Model, recipe: Recipe, batches: Batches, execution: Exe
 
 def build_prepared(recipe: Recipe, num_classes: int, pixels: Tensor) -> Model:
     """The recipe's model with its seed's random weights, and what it takes from training images uint8[N, S, S, C]."""
-    with torch.random.fork_rng():  # the builders draw from the global generator; give it back as it was
+    with torch.random.fork_rng(devices=[]):  # the builders draw from the global generator; give it back as it was
         torch.manual_seed(recipe.seed)
         model = build_model(recipe.model, num_classes, channels=recipe.preprocess.channels, size=recipe.preprocess.size)
     model.prepare(pixels)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LEAST_RATIO = 0.6  # of the mirrored accuracy to the plain one. Seen: digits 0.4, Fashion-MNIST 0.8, CIFAR-10 0.9
+_LEAST_ASKED = 30  # pictures below which nothing is concluded
 _SIDE = 16  # pictures are thinned to about this many pixels a side
 
 
@@ -15,6 +16,7 @@ _SIDE = 16  # pictures are thinned to about this many pixels a side
 class Mirror:
     """Accuracy of a nearest-neighbour vote on pictures as they are and on their mirror images, and the verdict."""
 
+    n: int
     plain: float
     mirrored: float
     safe: bool
@@ -22,10 +24,11 @@ class Mirror:
     @property
     def sentence(self) -> str:
         """The verdict in words."""
-        found = (
-            f"nearest neighbours name {self.plain:.0%} of the training pictures right and {self.mirrored:.0%} mirrored"
-        )
-        return f"{'Mirrored copies are used' if self.safe else 'Nothing is mirrored'}: {found}."
+        if self.n < _LEAST_ASKED:
+            return f"Nothing is mirrored: {self.n} training pictures are too few to tell whether that is safe."
+        verdict = "Mirrored copies are used" if self.safe else "Nothing is mirrored"
+        found = f"{self.plain:.0%} right, and {self.mirrored:.0%} mirrored"
+        return f"{verdict}: of {self.n} training pictures nearest neighbours name {found}."
 
 
 def measure_mirror(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> Mirror:
@@ -45,7 +48,8 @@ def measure_mirror(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> Mirr
         return float((labels[:half][nearest] == answers).mean())
 
     plain, mirrored = accuracy(asked), accuracy(asked[:, :, ::-1])
-    return Mirror(plain, mirrored, mirrored >= _LEAST_RATIO * plain)
+    enough = len(asked) >= _LEAST_ASKED
+    return Mirror(len(asked), plain, mirrored, enough and mirrored >= _LEAST_RATIO * plain)
 
 
 def _directions(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

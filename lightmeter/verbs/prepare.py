@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
 
 from lightmeter.errors import BadImageError, RecipeError
 from lightmeter.nouns.dataset import Dataset
@@ -14,7 +15,7 @@ from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.parts import resolve
 from lightmeter.nouns.preprocess import ImageFacts, Preprocess, describe
 from lightmeter.nouns.progress import Progress
-from lightmeter.nouns.recipe import Recipe
+from lightmeter.nouns.recipe import Recipe, explain, lay_over
 from lightmeter.nouns.run import Run
 from lightmeter.nouns.split import Split
 from lightmeter.recipes import RECIPES, Facts
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from lightmeter.verbs.train import Request
 
 _LOOKED_AT = 64  # pictures whose headers tell the usual size
-_SCRATCH_SIZES = (32, 48, 64, 96, 128, 160)
+_SCRATCH_SIZES = (32, 48, 64, 96, 128)
 
 
 def choose_preprocess(dataset: Dataset, request: Request, clock: Clock) -> Preprocess:
@@ -45,11 +46,12 @@ def choose_preprocess(dataset: Dataset, request: Request, clock: Clock) -> Prepr
         wanted = 64 if minutes < 20 else 96 if minutes < 60 else 128
         size = max(side for side in _SCRATCH_SIZES if side <= min(wanted, usual))
         preprocess = Preprocess(size=size, channels=1 if grey else 3)
-    prefix = "preprocess."
-    settings = {name.removeprefix(prefix): value for name, value in request.settings.items() if name.startswith(prefix)}
-    if not settings:
-        return preprocess
-    return Preprocess.model_validate({**preprocess.model_dump(), **{k: json.loads(v) for k, v in settings.items()}})
+    settings = {name: value for name, value in request.settings.items() if name.startswith("preprocess.")}
+    document = lay_over({"preprocess": preprocess.model_dump()}, settings)
+    try:
+        return Preprocess.model_validate(document["preprocess"])
+    except ValidationError as error:
+        raise explain(error) from error
 
 
 def prepare(
@@ -89,7 +91,10 @@ def choose(request: Request, data: Data, scored: int, clock: Clock) -> Plan:
         )
 
     def make(epochs: float, width: float) -> Recipe:
-        return function(facts, epochs=epochs, width=width, **extra).override(settings)
+        made = function(facts, epochs=epochs, width=width, **extra)
+        if request.freeze:
+            made = made.model_copy(update={"freeze": request.freeze})
+        return made.override(settings)
 
     if request.start is not None:
         from lightmeter.verbs.transfer import plan_transfer
@@ -122,7 +127,12 @@ def choose(request: Request, data: Data, scored: int, clock: Clock) -> Plan:
 
 
 def _headers(dataset: Dataset) -> Iterator[ImageFacts]:
-    """What the headers of some pictures say, spread over the data; unreadable ones are the pack's affair."""
-    for id in dataset.ids[:: max(1, len(dataset) // _LOOKED_AT)]:
+    """What the headers of some pictures say, spread over the data; unreadable ones are the pack's affair.
+
+    A part that the source holds out is not looked at, not even its headers.
+    """
+    held_out = next((name for name in ("test", "val") if name in dataset.splits), None)
+    ids = [id for id, part in zip(dataset.ids, dataset.splits, strict=True) if part != held_out]
+    for id in ids[:: max(1, len(ids) // _LOOKED_AT)]:
         with contextlib.suppress(BadImageError, OSError):
             yield describe(dataset.read(id))

@@ -28,7 +28,7 @@ class Counters:
         progress: share of the schedule that is done, 0..1.
         remaining: images still to be trained on; with `progress` it fixes every learning rate to come.
         micro_batch: images per forward pass.
-        elapsed: seconds of the budget used up to the moment of saving.
+        stopped: what ends training: "schedule", "budget" (it was fitted to the time left) or "patience".
         loss_sum, correct, images: sums over the present epoch.
         waited, computed: seconds of the present epoch spent on input and on the network.
         best_epoch, best_accuracy, best_loss: of the best weights by validation.
@@ -40,7 +40,7 @@ class Counters:
     epoch: int = 0
     position: int = 0
     progress: float = 0.0
-    elapsed: float = 0.0
+    stopped: str = "schedule"
     loss_sum: float = 0.0
     correct: float = 0.0
     images: int = 0

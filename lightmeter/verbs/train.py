@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lightmeter.errors import LightmeterError, StorageError, UsageError
 from lightmeter.nouns.dataset import Dataset
@@ -21,7 +21,7 @@ from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.nouns.run import Run
 from lightmeter.nouns.split import Split
 from lightmeter.sources import OnBad, open_source
-from lightmeter.verbs.check import check
+from lightmeter.verbs.check import Check, check
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.environment import environment
 from lightmeter.verbs.pack import pack as build_pack
@@ -84,6 +84,15 @@ class Request(BaseModel):
     group_column: str = ""
     split_column: str = ""
 
+    @staticmethod
+    def parse(values: dict[str, Any]) -> Request:
+        """Read a request. Raises UsageError that names each wrong option."""
+        try:
+            return Request.model_validate(values)
+        except ValidationError as error:
+            wrong = [f"{issue['loc'][0]} = {issue['input']!r}: {issue['msg']}" for issue in error.errors()]
+            raise UsageError("Options that cannot be used: " + "; ".join(wrong) + ".") from error
+
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
@@ -118,7 +127,7 @@ def train(
 
     Raises:
         LightmeterError: see `lightmeter.errors`; a run that was begun can be resumed.
-        KeyboardInterrupt: stopped by Ctrl-C or SIGTERM, resumable.
+        KeyboardInterrupt: stopped by Ctrl-C, or while it learns by SIGTERM; resumable.
     """
     out = options.pop("out", None)
     if resume:
@@ -128,19 +137,19 @@ def train(
         request = Request.model_validate(_less_format(run.read("request")))
         if request.source != source:
             raise UsageError(f"{out} was trained on {request.source!r}, not on {source!r}.", "the same source")
-        if run.has("result"):
+        if run.has("result") and run.read("result").get("complete", True):
             progress.say("That run is complete.")
             return _result(run)
     else:
-        request = Request.model_validate({"source": source, **options})
+        request = Request.parse({"source": source, **options})
         if request.budget is None and request.epochs is None:
             request = request.model_copy(update={"budget": DEFAULT_BUDGET})
-        run = Run.create(out or _default_folder(source))
+        run = Run.create(out or default_folder(source))
         run.write("request", request.model_dump(mode="json"))
     try:
         return _Job(request, run, _clock(run, request, began), progress).go()
     except LightmeterError:
-        if not resume and not run.epochs():
+        if not resume and not run.epochs() and not run.state.exists():
             run.discard()  # so that the same command, mended, does not find its folder taken
         raise
 
@@ -160,7 +169,7 @@ class _Job:
         from lightmeter.verbs.prepare import choose_preprocess, prepare
 
         request, run, clock, progress = self.request, self.run, self.clock, self.progress
-        phases = _Phases(clock)
+        phases = _Phases(clock, run)
         dataset = open_source(
             request.source,
             class_names=request.class_names,
@@ -175,10 +184,13 @@ class _Job:
         phases.end("open the source")
         preprocess = choose_preprocess(dataset, request, clock)
         pack = build_pack(dataset, preprocess, cache=cache_folder(), on_bad=request.on_bad, progress=progress)
+        looked = check(dataset, pack)  # again: what could not be decoded may have been the last of its class
+        for warning in looked.warnings:
+            progress.say(f"Note: {warning}")
         dataset = dataset.without(pack.bad)
         phases.end("decode and pack")
         split = self._split(dataset, pack)
-        self._describe(dataset, pack, split)
+        self._describe(dataset, pack, split, looked)
         phases.end("split")
         training = prepare(request, run, dataset, pack, split, clock, progress)
         phases.end("measure and plan")
@@ -203,10 +215,12 @@ class _Job:
         split.save(path)
         return split
 
-    def _describe(self, dataset: Dataset, pack: Pack, split: Split) -> None:
+    def _describe(self, dataset: Dataset, pack: Pack, split: Split, looked: Check) -> None:
         counts = {"train": len(split.train), "val": len(split.val), "test": len(split.test)}
         facts = {**counts, "origin": split.origin, "leaks": len(split.leaks), "clusters": split.clusters}
-        self.run.write("data", {**dataset.summary(), "split": facts, "canvas_notes": dict(pack.notes)})
+        self.run.write(
+            "data", {**dataset.summary(), "split": facts, "canvas_notes": dict(pack.notes), "warnings": looked.warnings}
+        )
         self.run.write("environment", environment(self.request.seed))
         self.progress.say(
             f"{dataset.name}: {len(dataset):,} pictures of {len(dataset.classes)} classes; "
@@ -234,12 +248,14 @@ class _Job:
 class _Phases:
     """Seconds that each part of the job took."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, run: Run) -> None:
+        self.run = run
         self.clock, self.names, self.last = clock, [("start", round(clock.elapsed, 2))], clock.elapsed
 
     def end(self, name: str) -> None:
         now = self.clock.elapsed
         self.names.append((name, round(now - self.last, 2)))
+        self.run.write("clock", {"elapsed": round(now, 3)})
         self.last = now
 
     def document(self) -> list[dict[str, Any]]:
@@ -248,11 +264,8 @@ class _Phases:
 
 def _clock(run: Run, request: Request, began: float | None) -> Clock:
     began = time.monotonic() if began is None else began
-    path = run.state / "state.json"
-    if path.exists():  # what an earlier attempt used counts
-        import json
-
-        began -= float(json.loads(path.read_text())["counters"]["elapsed"])
+    if run.has("clock"):  # what an earlier attempt used counts
+        began -= float(run.read("clock")["elapsed"])
     return Clock(began, request.budget)
 
 
@@ -264,7 +277,8 @@ def _less_format(document: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in document.items() if name != "format"}
 
 
-def _default_folder(source: str) -> Path:
+def default_folder(source: str) -> Path:
+    """Where a run of this source goes if nothing is said: a folder below `runs/` named by source and time."""
     name = Path(source).stem or "pictures"
     return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
 

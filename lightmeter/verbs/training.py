@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from lightmeter.augment import compose
 from lightmeter.models.base import Model, freeze
 from lightmeter.nouns.bundle import Bundle
 from lightmeter.nouns.dataset import Dataset
+from lightmeter.nouns.evaluation import Evaluation
 from lightmeter.nouns.files import write_atomic
 from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.places import cache_folder
@@ -36,10 +37,8 @@ from lightmeter.verbs.learn import learn
 from lightmeter.verbs.meter import Plan, build_prepared, finish_seconds
 from lightmeter.verbs.state import State
 
-if TYPE_CHECKING:
-    pass
-
 _INTERIM_FROM = 120.0  # seconds of budget from which a first bundle is written early; it costs about 15
+_RATED_FROM = 200  # validation images, below which the seconds they took say little
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +58,16 @@ class Data:
         return some[np.argsort(some * 2654435761 % 2**32, kind="stable")]
 
     def pixels(self, count: int) -> Tensor:
-        """Some training images, uint8[count, S, S, C]."""
-        return torch.from_numpy(self.pack.pixels[np.sort(self.sample[:count])])
+        """Some training images in mixed order, uint8[count, S, S, C]."""
+        rows = self.sample[:count]
+        ascending = np.argsort(rows)  # the order in which a disk is read fastest
+        pixels = np.empty((len(rows), *self.pack.pixels.shape[1:]), np.uint8)
+        pixels[ascending] = self.pack.pixels[rows[ascending]]
+        return torch.from_numpy(pixels)
 
     def labels(self, count: int) -> Tensor:
         """Their labels, int64[count]."""
-        return torch.from_numpy(self.pack.labels[np.sort(self.sample[:count])])
+        return torch.from_numpy(self.pack.labels[self.sample[:count]])
 
     def batches(self, recipe: Recipe) -> PixelBatches:
         """Augmented canvases, as the recipe wants them."""
@@ -149,47 +152,52 @@ class Training:
             progress=self.progress,
             frozen=self.frozen,
             class_weights=weights,
-            first_epoch=self._interim,
+            first_epoch=self.early_bundle,
         )
-        self.best = state.best
+        self.best, self.stopped = state.best, state.counters.stopped
 
     def finish(self, split: Split) -> dict[str, Any]:
         """Calibrate, export with its exam, open the test split once; returns what the result says."""
         finisher, run = self._finisher(), self.run
         module = finisher.load(self.best)
         write_atomic(run.weights, save(module.model.state_dict()))
-        val, calibration, exam = finisher.export(run.bundle, module, self.progress)
+        exported = finisher.export(run.bundle, module, self.progress)
+        val, calibration = exported.val, exported.calibration
         val.save(run.path / "evaluation" / "val.npz")
-        bundle = Bundle.open(run.bundle)
-        opened = open_test(
-            open_runner(bundle),
-            self.data.pack,
-            split,
-            self.classes,
-            ledger=run.ledger,
-            by="train",
-            recipe_key=self.plan.recipe.key(),
-            temperature=calibration.temperature,
-            batch_size=BATCH,
-            progress=self.progress,
-        )
-        opened.evaluation.save(run.path / "evaluation" / "test.npz")
-        scores = {"val": val.summary(), "test": opened.evaluation.summary()}
+        kept = run.path / "evaluation" / "test.npz"
+        if kept.exists():  # an attempt that ended before its report opened the test split: it stays at that once
+            test = Evaluation.load(kept)
+        else:
+            opened = open_test(
+                open_runner(Bundle.open(run.bundle)),
+                self.data.pack,
+                split,
+                self.classes,
+                ledger=run.ledger,
+                by="train",
+                recipe_key=self.plan.recipe.key(),
+                temperature=calibration.temperature,
+                batch_size=BATCH,
+                progress=self.progress,
+            )
+            test = opened.evaluation
+            test.save(kept)
+        scores = {"val": val.summary(), "test": test.summary()}
         amend_card(run.bundle, scores=scores)
-        return {**scores, "calibration": calibration.document(), "exam": exam}
+        return {"stopped": self.stopped, **scores, "calibration": calibration.document(), "exam": exported.exam}
 
-    def _interim(self, state: State) -> float | None:
+    def early_bundle(self, state: State) -> float | None:
         """Put a usable bundle on disk early, and say until when to train, now that finishing has been measured."""
         budget, until = self.clock.budget, self.plan.train_until
         if budget is None or until is None or budget < _INTERIM_FROM or not self.plan.elastic:
             return until
-        began = self.clock.elapsed
         finisher = self._finisher(copy.deepcopy(self.model))
-        val, _, _ = finisher.export(self.run.bundle, finisher.load(state.best), self.progress)
-        took = self.clock.elapsed - began
-        self.progress.say(f"A first usable model ({val.accuracy:.1%} on validation) is at {self.run.bundle}")
-        # Validation pictures took so long with everything around them; those of the test split take no longer each.
-        return budget - finish_seconds(self.scored - val.n, val.n / took) - took
+        exported = finisher.export(self.run.bundle, finisher.load(state.best), self.progress)
+        found = f"{exported.val.accuracy:.1%} on validation"
+        self.progress.say(f"A first usable model ({found}) is at {self.run.bundle}")
+        if exported.val.n < _RATED_FROM:
+            return until
+        return budget - finish_seconds(self.scored, exported.images_per_second)
 
     def _finisher(self, model: Model | None = None) -> Finisher:
         return Finisher(

@@ -144,21 +144,42 @@ def test_frozen_blocks_keep_their_running_statistics(tmp_path: Path) -> None:
     assert not torch.equal(torch.zeros(1), module.get_buffer("stages.1.norm1.running_mean")[:1])
 
 
-def test_patience_stops_early(tmp_path: Path) -> None:
+def test_patience_stops_early_and_stays_stopped(tmp_path: Path) -> None:
     made = recipe(epochs=200.0, patience=2)
     run = run_in(tmp_path / "run")
-    learn(
-        fresh(made).module,
-        DigitBatches(made),
-        Plan(made, PLAIN, None, False),
-        run=run,
-        classes=CLASSES,
-        clock=FOREVER,
-        progress=SILENT,
-    )
-    records = run.epochs()
-    assert len(records) < 200
+    for _ in range(2):  # the second time from the saved state, as after a kill
+        state = learn(
+            fresh(made).module,
+            DigitBatches(made),
+            Plan(made, PLAIN, None, False),
+            run=run,
+            classes=CLASSES,
+            clock=FOREVER,
+            progress=SILENT,
+        )
+        records = run.epochs()
+        assert len(records) == state.counters.best_epoch + 2 < 200
+        assert state.counters.stopped == "patience"
     assert not any(record["best"] for record in records[-2:])
+
+
+def test_a_signal_in_the_last_step_of_an_epoch_is_heeded_after_its_record(tmp_path: Path) -> None:
+    made = recipe(batch_size=128)  # one step an epoch
+    run = run_in(tmp_path / "run")
+    plan = Plan(made, PLAIN, None, False)
+    with pytest.raises(Interrupted):
+        learn(
+            fresh(made).module,
+            DigitBatches(made),
+            plan,
+            run=run,
+            classes=CLASSES,
+            clock=FOREVER,
+            progress=_StopsAfter(128),
+        )
+    assert [record["epoch"] for record in run.epochs()] == [1]
+    learn(fresh(made).module, DigitBatches(made), plan, run=run, classes=CLASSES, clock=FOREVER, progress=SILENT)
+    assert [record["epoch"] for record in run.epochs()] == [1, 2, 3]
 
 
 def paced(pace: Pace, remaining: float, elapsed: float) -> float:

@@ -117,6 +117,9 @@ def test_digits_are_not_mirrored_and_symmetric_pictures_are() -> None:
     assert not found.safe
     assert found.plain > 0.9 > 0.6 > found.mirrored
     assert "Nothing is mirrored" in found.sentence
+    few = measure_mirror(images[:40], labels[:40])
+    assert not few.safe
+    assert "too few to tell" in few.sentence
     both = np.maximum(images, images[:, :, ::-1])
     assert measure_mirror(both, labels).safe
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,19 @@ from lightmeter.errors import BudgetError, DataError, RecipeError, StorageError,
 from lightmeter.models import MODELS
 from lightmeter.nouns.bundle import Bundle
 from lightmeter.nouns.evaluation import Evaluation
+from lightmeter.nouns.places import cache_folder
+from lightmeter.nouns.progress import SILENT
 from lightmeter.nouns.run import Run
-from lightmeter.verbs.train import TrainResult, train
+from lightmeter.optim import build_optimizer
+from lightmeter.runners import open_runner
+from lightmeter.sources import open_source
+from lightmeter.verbs.clock import Clock
+from lightmeter.verbs.meter import build_prepared
+from lightmeter.verbs.pack import pack
+from lightmeter.verbs.prepare import prepare
+from lightmeter.verbs.state import Counters, State
+from lightmeter.verbs.train import Request, TrainResult, train
+from lightmeter.verbs.verify import sit_exam
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +84,7 @@ def test_the_result_is_what_the_files_say(trained: TrainResult) -> None:
     assert document["test"]["n"] == len(Run.open(trained.run).split.test)
     assert document["test"]["accuracy"] > 0.8
     assert document["epochs"] == 3
+    assert document["stopped"] == "schedule"
     assert document["exam"]["top1_flips"] == 0
     assert Bundle.open(trained.bundle).scores["test"] == pytest.approx(test.summary())
 
@@ -81,11 +94,49 @@ def test_the_test_split_was_opened_once(trained: TrainResult) -> None:
     assert [(line["split"], line["by"]) for line in lines] == [("test", "train")]
 
 
-def test_training_never_sees_a_test_picture(trained: TrainResult) -> None:
-    split = Run.open(trained.run).split
-    assert not hasattr(split.learning, "test")
-    val = Evaluation.load(trained.run / "evaluation" / "val.npz")
-    assert set(val.ids) == set(split.val)
+def test_training_never_sees_a_test_picture(trained: TrainResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every row that is read from the pack while a Training plans and learns belongs to train or val."""
+    run = Run.open(trained.run)
+    dataset = open_source("digits")
+    packed = pack(dataset, run.recipe.preprocess, cache=cache_folder())
+    seen: set[int] = set()
+
+    class Watched(np.ndarray):
+        def __getitem__(self, key: object) -> object:
+            if isinstance(key, np.ndarray):
+                seen.update(key.tolist())
+            return super().__getitem__(key)
+
+    watched = replace(packed, pixels=np.asarray(packed.pixels).view(Watched))
+    other = Run.create(trained.run.parent / "watched")
+    request = Request(source="digits", epochs=1.0, settings={"model.width": "0.25"})
+    training = prepare(request, other, dataset, watched, run.split, Clock(time.monotonic(), None), SILENT)
+    training.learn()
+    allowed = set(packed.rows([*run.split.train, *run.split.val]).tolist())
+    assert seen <= allowed
+    assert len(seen) > 1000
+
+
+def test_an_early_bundle_is_usable_and_says_how_long_training_may_last(
+    trained: TrainResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.open(trained.run)
+    dataset = open_source("digits")
+    packed = pack(dataset, run.recipe.preprocess, cache=cache_folder())
+    early = Run.create(trained.run.parent / "early")
+    request = Request(source="digits", budget=500.0, settings={"model.width": "0.25"})
+    clock = Clock(time.monotonic(), 500.0)
+    training = prepare(request, early, dataset, packed, run.split, clock, SILENT)
+    batches = training.data.batches(training.plan.recipe)
+    counters = Counters(remaining=batches.n, micro_batch=64)
+    model = training.model
+    state = State(model, build_optimizer(model, training.plan.recipe.optimizer), None, counters)
+    state.best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    until = training.early_bundle(state)
+    assert until is not None
+    assert 400 < until < 500
+    assert sit_exam(Bundle.open(early.bundle), open_runner(Bundle.open(early.bundle))).top1_flips == 0
+    assert not early.ledger.exists()
 
 
 def planned_like(run: Path, path: Path) -> Path:
@@ -190,6 +241,38 @@ def test_an_out_folder_that_cannot_be_written_is_refused_at_once(tmp_path: Path)
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="could not be written"):
         train("digits", epochs=1.0, out=tmp_path / "file" / "run")
+
+
+def test_a_frozen_block_is_not_trained(tmp_path: Path) -> None:
+    result = train("digits", epochs=1.0, freeze=("stage1",), settings={"model.width": "0.25"}, out=tmp_path / "run")
+    recipe = Run.open(result.run).recipe
+    assert recipe.freeze == ("stage1",)
+    pixels = torch.zeros(4, 8, 8, 1, dtype=torch.uint8)
+    start = build_prepared(recipe, 10, pixels).state_dict()
+    kept = weights(result.run)
+    assert np.array_equal(kept["stages.0.conv1.weight"], start["stages.0.conv1.weight"].numpy())
+    assert np.array_equal(kept["stages.0.norm1.running_mean"], start["stages.0.norm1.running_mean"].numpy())
+    assert not np.array_equal(kept["stages.1.conv1.weight"], start["stages.1.conv1.weight"].numpy())
+
+
+def test_quarantine_may_not_empty_a_class(tmp_path: Path) -> None:
+    folder = digit_folder(tmp_path / "photos")
+    for path in (folder / "digit 2").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="digit 2"):
+        train(str(folder), epochs=1.0, out=tmp_path / "run", on_bad="quarantine")
+    assert not (tmp_path / "run").exists()
+
+
+def test_options_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="epochs"):
+        train("digits", epochs=-1.0, out=tmp_path / "run")
+    with pytest.raises(RecipeError, match=r"preprocess\.size|size"):
+        train("digits", epochs=1.0, settings={"preprocess.size": "3"}, out=tmp_path / "run")
+    with pytest.raises(RecipeError, match="no field 'colour'"):
+        train("digits", epochs=1.0, settings={"preprocess.colour": "3"}, out=tmp_path / "run")
+    result = train("digits", epochs=0.01, settings={"preprocess.fit": "pad"}, out=tmp_path / "run")
+    assert Run.open(result.run).recipe.preprocess.fit == "pad"
 
 
 def test_recipes_and_start_weights_must_fit_together(tmp_path: Path) -> None:
