@@ -159,16 +159,24 @@ class TestData:
 
 
 class TestTrain:
+    @pytest.mark.parametrize("begun", [True, False])
     def test_an_interrupt_says_how_to_go_on(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self, begun: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         import lightmeter.verbs.train
+        from lightmeter.nouns.run import Run
 
-        monkeypatch.setattr(lightmeter.verbs.train, "train", _raising(KeyboardInterrupt()))
         out = tmp_path / "a run"
+
+        def interrupted(*arguments: object, **options: object) -> None:
+            if begun:
+                Run.create(out).write("request", {})
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(lightmeter.verbs.train, "train", interrupted)
         assert main(["train", "digits", "--out", str(out), "--json"]) == training.INTERRUPTED
         shown = capsys.readouterr()
-        assert f"lightmeter train digits --out '{out}' --resume" in shown.err
+        assert (f"lightmeter train digits --out '{out}' --resume" in shown.err) is begun
         assert json.loads(shown.out)["error"]["run"] == str(out)
 
 
