@@ -366,3 +366,16 @@ def test_even_noise_keeps_the_page_below_three_megabytes() -> None:
     assert 2 * 12 * gallery + 180 * sample < 2_700_000
     assert data_uri(noise, 80).startswith("data:image/jpeg;base64,")
     assert data_uri(noise[:32, :32, :1], 80).startswith("data:image/png;base64,")
+
+
+def test_start_weights_that_may_have_seen_the_test_pictures_are_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    write_run(path, epochs=1, steps=5)
+    title = "The start weights may have seen these pictures"
+    assert title not in {finding.title for finding in findings(Material.read(path))}
+    document = json.loads((path / "recipe.json").read_text())
+    document["recipe"]["start"] = "mobilenet@0123456789abcdef"
+    (path / "recipe.json").write_text(json.dumps(document))
+    [found] = [finding for finding in findings(Material.read(path)) if finding.title == title]
+    assert found.level == "warn"
+    assert "mobilenet@0123456789abcdef" in found.text

@@ -158,6 +158,13 @@ def _of_data(material: Material) -> Iterator[Finding]:
 
 
 def _of_training(material: Material) -> Iterator[Finding]:
+    start = ((material.recipe or {}).get("recipe") or {}).get("start", "scratch")
+    if start != "scratch":
+        text = (
+            f"It began from “{start}”, and what those were trained on is not known here. Where the test pictures were "
+            "among it, this score is better than new pictures would give."
+        )
+        yield Finding("warn", "The start weights may have seen these pictures", text)
     epochs, best, val, test = material.epochs, material.best_epoch, material.val, material.test
     if material.openings > 1:
         text = (
