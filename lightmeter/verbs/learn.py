@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from lightmeter.errors import TrainingError
 from lightmeter.models.base import Model
 from lightmeter.nouns.progress import Progress
-from lightmeter.nouns.recipe import Recipe
 from lightmeter.nouns.run import Run
 from lightmeter.optim import build_optimizer
 from lightmeter.optim.ema import EMA
@@ -116,7 +115,7 @@ def learn(
         for epoch in fit(state, recipe, batches, execution, taken, classes):
             run.append_epoch({**epoch.document(), "elapsed": round(clock.elapsed, 3)})
             if time.monotonic() - said > _SAY_EVERY or epoch.progress >= 1:
-                progress.say(_line(epoch, recipe))
+                progress.say(_line(epoch))
                 said = time.monotonic()
             if first_epoch is not None and clock.budget is not None and clock.elapsed > 0.08 * clock.budget:
                 with pace.pause():
@@ -200,8 +199,12 @@ def _watched(
     advance: Callable[[int], None],
 ) -> Iterator[Step]:
     """Hand steps on, and between them save, keep to the deadline, show progress and heed a request to stop."""
+    start, total, shown = state.counters.progress, state.counters.remaining, 0
     for step in taken:
-        advance(step.images)
+        # In images of the plan: where the schedule is fitted to the time left, the bar still ends when training does.
+        done = round(total * (state.counters.progress - start) / (1 - start))
+        advance(done - shown)
+        shown = done
         if step.note:
             progress.say(step.note)
         pace.fit(state, step, batch_size, clock)
@@ -240,8 +243,8 @@ def _digest(module: nn.Module, frozen: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
-def _line(epoch: Epoch, recipe: Recipe) -> str:
+def _line(epoch: Epoch) -> str:
     return (
-        f"epoch {epoch.epoch}/{recipe.epochs:.3g}: train {epoch.train_accuracy:.1%}, val {epoch.val_accuracy:.1%}, "
-        f"loss {epoch.val_loss:.3f}, {epoch.images_per_second:,.0f} images/s, input-bound {epoch.input_bound:.0%}"
+        f"epoch {epoch.epoch}, {epoch.progress:.0%} done: "
+        f"train {epoch.train_accuracy:.1%}, val {epoch.val_accuracy:.1%}, loss {epoch.val_loss:.3f}, {epoch.images_per_second:,.0f} images/s, input-bound {epoch.input_bound:.0%}"
     )
