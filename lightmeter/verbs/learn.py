@@ -246,5 +246,6 @@ def _digest(module: nn.Module, frozen: tuple[str, ...]) -> str:
 def _line(epoch: Epoch) -> str:
     return (
         f"epoch {epoch.epoch}, {epoch.progress:.0%} done: "
-        f"train {epoch.train_accuracy:.1%}, val {epoch.val_accuracy:.1%}, loss {epoch.val_loss:.3f}, {epoch.images_per_second:,.0f} images/s, input-bound {epoch.input_bound:.0%}"
+        f"train {epoch.train_accuracy:.1%}, val {epoch.val_accuracy:.1%}, loss {epoch.val_loss:.3f}, "
+        f"{epoch.images_per_second:,.0f} images/s, input-bound {epoch.input_bound:.0%}"
     )
