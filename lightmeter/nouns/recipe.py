@@ -141,7 +141,7 @@ def lay_over(document: dict[str, Any], settings: dict[str, str]) -> dict[str, An
                 raise RecipeError(
                     f"--set {dotted}={text}: a recipe has no field {name!r} there.",
                     "one of " + ", ".join(sorted(place)) if isinstance(place, dict) else "a field that has parts",
-                    "see `lightmeter inspect RUN` for a whole recipe.",
+                    "see recipe.json in the folder of a run for a whole recipe.",
                 )
             if depth < len(parents):
                 place = place[name]

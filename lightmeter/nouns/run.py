@@ -66,7 +66,9 @@ class Run:
         write_json(self.path / f"{name}.json", {"format": FORMAT, **document})
 
     def read(self, name: str) -> dict[str, Any]:
-        """Read `<name>.json`. Raises FormatError."""
+        """Read `<name>.json`. Raises FormatError, for an unfinished run with what to do."""
+        if name == "result" and not self.has(name):
+            raise FormatError(f"{self.path} holds an unfinished run.", "a finished one", "go on with it by --resume.")
         return read_json(self.path / f"{name}.json", kind=f"run's {name}", newest=FORMAT)
 
     def has(self, name: str) -> bool:

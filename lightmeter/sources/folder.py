@@ -43,7 +43,7 @@ def existing(location: Path) -> scan.Listing:
         raise SourceError(
             f"The folder {location} holds no pictures: it has {_contents(listing)}.",
             EXPECTED,
-            f"check the path; pictures are known by their suffix ({', '.join(sorted(scan.IMAGE_SUFFIXES)[:8])}, ...).",
+            "check the path; pictures are known by their suffix (.jpg, .png, .webp, .gif, .tif, .bmp, ...).",
         )
     return listing
 

@@ -125,7 +125,7 @@ def meter(
     sentences = [execution_sentence(execution, measurements)]
     if clock.budget is None:
         assert epochs is not None
-        sentences.append(f"{epochs:g} epochs were asked for; there is no limit of time.")
+        sentences.append(f"Asked for: {_epochs(epochs)}, without a limit of time.")
         return Plan(make(epochs, probe.model.width), execution, None, False, tuple(measurements), tuple(sentences))
 
     needed = epochs or epochs_needed(n)
@@ -161,7 +161,7 @@ def meter(
     width, train, finish, possible = found.width, found.images_per_second, found.finish, found.epochs
     if possible < (epochs or 1.0):
         least = clock.elapsed + finish + 1.1 * (epochs or 1.0) * n / (_MARGIN * train)
-        raise too_short(clock, f"{epochs or 1.0:g} epochs of {n:,} images", least)
+        raise too_short(clock, f"{_epochs(epochs or 1.0)} of {n:,} images", least)
     chosen = epochs if epochs is not None else possible
     sentences.append(
         f"Training runs at about {train:,.0f} images/s at width {width:g}; the {clock.budget:.0f} s leave time for "
@@ -217,7 +217,13 @@ def execution_sentence(execution: Execution, measurements: list[Measurement]) ->
     plain = measurements[0].images_per_second
     best = max(m.images_per_second for m in measurements if m.accepted)
     layout = execution.memory_format.replace("_", "-")
+    gain = best / plain
+    worth = f"{gain:.1f} times" if gain >= 1.05 else "about as fast as"
     return (
-        f"{execution.dtype}, {layout}, {execution.micro_batch} images at a time is the fastest "
-        f"of {len(measurements)} ways tried that compute the right thing: {best / plain:.1f} times plain float32."
+        f"{execution.dtype}, {layout}, {execution.micro_batch} images at a time is the fastest of {len(measurements)} "
+        f"ways tried that compute the right thing: {worth} plain float32."
     )
+
+
+def _epochs(count: float) -> str:
+    return f"{count:g} epoch" + "s" * (count != 1)

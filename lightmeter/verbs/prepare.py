@@ -20,7 +20,7 @@ from lightmeter.nouns.run import Run
 from lightmeter.nouns.split import Split
 from lightmeter.recipes import RECIPES, Facts
 from lightmeter.verbs.clock import Clock
-from lightmeter.verbs.meter import WIDTHS, Plan, meter
+from lightmeter.verbs.meter import WIDTHS, Plan, finish_seconds, meter, too_short
 from lightmeter.verbs.mirror import measure_mirror
 from lightmeter.verbs.training import Data, Training
 
@@ -63,7 +63,7 @@ def prepare(
     scored = len(split.val) + len(split.test)
     if run.has("plan"):
         return Training(run, data, Plan.parse(run.read("plan"), run.recipe), request.start, scored, clock, progress)
-    plan = choose(request, data, scored, clock)
+    plan = choose(request, data, scored, clock, progress)
     run.write("recipe", {"key": plan.recipe.key(), "recipe": plan.recipe.document()})
     run.write("plan", {"budget": clock.budget, **plan.document(), "phases": []})
     for sentence in plan.sentences:
@@ -71,8 +71,11 @@ def prepare(
     return Training(run, data, plan, request.start, scored, clock, progress)
 
 
-def choose(request: Request, data: Data, scored: int, clock: Clock) -> Plan:
+def choose(request: Request, data: Data, scored: int, clock: Clock, progress: Progress) -> Plan:
     """From measurements to a Plan. Raises BudgetError, RecipeError, WeightsError."""
+    if clock.left < finish_seconds(0, 1.0):  # no need to measure what cannot fit
+        raise too_short(clock, "anything", clock.elapsed + 2 * finish_seconds(0, 1.0))
+    progress.say("Measuring this machine and these pictures ...")
     sample = data.sample
     mirror = measure_mirror(data.pack.pixels[sample], data.pack.labels[sample])
     classes = len(data.dataset.classes)

@@ -60,7 +60,7 @@ def test_epochs_that_were_asked_for_are_planned_as_they_are() -> None:
 
 
 def test_a_budget_too_short_says_the_least_that_works() -> None:
-    with pytest.raises(BudgetError, match="too short for 1 epochs of 128 images") as caught:
+    with pytest.raises(BudgetError, match="too short for 1 epoch of 128 images") as caught:
         plan(1.0)
     least = re.search(r"at least (\d+) s", str(caught.value))
     assert least is not None
