@@ -182,7 +182,7 @@ def test_grey_weights_do_not_fit_rgb_pictures(tmp_path: Path) -> None:
 def test_files_that_could_carry_code_are_not_opened(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     path.write_bytes(b"\x80\x04")
-    with pytest.raises(WeightsError, match=r"(?s)w.pth is not a .safetensors file.*weights import"):
+    with pytest.raises(WeightsError, match=r"(?s)w.pth is not a .safetensors file.*convert it to safetensors"):
         load_start(build(), path)
 
 
