@@ -53,7 +53,7 @@ class Model(nn.Module):
         size: side of the pictures it was built for.
         minimum_size: smallest side that makes sense for the architecture.
         head_name: dotted name of the head among the submodules, as published.
-        head: the last linear layer, F -> K.
+        head: F -> K: a linear layer, or several modules of which the last is one.
         features: `uint8|float[N, S, S, C]` in 0..255 -> `Tensor[N, F]`, what the head reads. A method, or a
             submodule where the published parameter names ask for one.
     """
@@ -61,7 +61,7 @@ class Model(nn.Module):
     minimum_size: ClassVar[int] = 8
     head_name: ClassVar[str] = "head"
 
-    head: nn.Linear
+    head: nn.Module
     features: Callable[[Tensor], Tensor]
 
     def __init__(self, num_classes: int, *, channels: int, size: int) -> None:
@@ -105,36 +105,75 @@ def block_of(model: Model, parameter_name: str) -> str:
     raise AssertionError(f"{parameter_name} lies in no block of {type(model).__name__}")
 
 
-def frozen_blocks(model: Model, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of the blocks that `names` freezes, in the model's order; ("all",) is every block but the head.
+def mlp_head(inputs: int, num_classes: int, *, hidden: int = 0, dropout: float = 0.0) -> nn.Sequential:
+    """Features [N, F] to logits: dropout and a linear layer, behind a hidden ReLU layer where `hidden` is not 0."""
+    first: list[nn.Module] = [nn.Linear(inputs, hidden), nn.ReLU()] if hidden else []
+    last = nn.Linear(hidden or inputs, num_classes)
+    nn.init.normal_(last.weight, 0.0, 0.01)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(*first, nn.Dropout(dropout), last)
+
+
+def layers(model: Model) -> dict[str, nn.Module]:
+    """Dotted name -> layer, from input to output: each module without parts of its own, but for the normalisation."""
+    found = {}
+    for name, module in model.named_modules():
+        if not isinstance(module, Normalise | nn.Identity) and not any(True for _ in module.children()):
+            found[name] = module
+    return found
+
+
+def frozen_layers(model: Model, freeze: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the layers that a recipe's `freeze` keeps from being trained, from input to output.
+
+    Args:
+        model: whose `layers` are meant.
+        freeze: each entry a block, a layer, "all" (every layer but the head's), "N" (the first N layers) or "-N" (all
+            but the last N), as a slice of a list; together they freeze what any of them does.
 
     Raises:
-        RecipeError: a name that is no block, or nothing left to train.
+        RecipeError: a name that is no block or layer, an N larger than the number of layers, or nothing left to train.
     """
-    blocks = list(model.blocks())
-    wanted = set(blocks[:-1]) if names == ("all",) else set(names)
-    unknown = sorted(wanted - set(blocks))
-    if unknown:
+    known, blocks = layers(model), model.blocks()
+    names, inside = list(known), {name: {id(part) for part in block.modules()} for name, block in blocks.items()}
+    wanted: set[str] = set()
+    for entry in freeze:
+        if entry == "all":
+            wanted |= {name for name in names if id(known[name]) not in inside["head"]}
+        elif entry.lstrip("-").isdigit():
+            if abs(int(entry)) > len(names):
+                raise RecipeError(
+                    f"--freeze {entry}: {type(model).__name__} has {len(names)} layers.",
+                    f"a number from -{len(names)} to {len(names)}, a block among {', '.join(blocks)}, or all",
+                    "`lightmeter inspect MODEL` lists its layers.",
+                )
+            wanted |= set(names[: int(entry)])
+        elif entry in blocks:
+            wanted |= {name for name in names if id(known[name]) in inside[entry]}
+        elif entry in known:
+            wanted.add(entry)
+        else:
+            raise RecipeError(
+                f"{type(model).__name__} has no block or layer {entry!r} to freeze.",
+                f'blocks among {", ".join(blocks)}; "all" for all but the head; or a number of layers',
+                "`lightmeter inspect MODEL` lists its layers.",
+            )
+    trained = [known[name] for name in names if name not in wanted]
+    if not any(parameter.requires_grad for layer in trained for parameter in layer.parameters()):
         raise RecipeError(
-            f"{type(model).__name__} has no block {', '.join(map(repr, unknown))} to freeze.",
-            f'blocks among {", ".join(blocks)}; or "all" alone, for all but the head',
-        )
-    if wanted == set(blocks):
-        raise RecipeError(
-            f"Freezing {', '.join(blocks)} leaves nothing to train.",
-            "at least one block that is trained",
+            f"Freezing {', '.join(freeze)} leaves nothing to train.",
+            "at least one layer with parameters that is trained",
             'freeze "all" to train the head alone.',
         )
-    return tuple(name for name in blocks if name in wanted)
+    return tuple(name for name in names if name in wanted)
 
 
 def freeze(model: Model, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Stop gradients to the parameters of the blocks that `names` freezes, and say which those are.
+    """Stop gradients to the parameters of the layers that `names` freezes, and say which those are.
 
     The mode of BatchNorm layers in them is the training loop's to set: `model.train()` would undo it here.
     """
-    frozen = frozen_blocks(model, names)
-    blocks = model.blocks()
+    frozen = frozen_layers(model, names)
     for name in frozen:
-        blocks[name].requires_grad_(False)
+        model.get_submodule(name).requires_grad_(False)
     return frozen

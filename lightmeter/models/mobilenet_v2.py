@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from lightmeter.models.base import Model, Normalise
+from lightmeter.models.base import Model, Normalise, mlp_head
 
 # Expansion of the narrow map, filters at width 1, blocks, stride of the first block.
 _STAGES = (
@@ -64,18 +64,21 @@ class MobileNetV2(Model):
 
     Args:
         width: multiplies the filters, rounded to 8; the last 1x1 filter never has fewer than 1280.
-        dropout: before the head, in training.
+        dropout: in the head, in training.
+        hidden: width of a hidden layer in the head; 0 is none.
 
     Source: Sandler et al., 2018, as torchvision builds it. `features` is a submodule because its published
     parameters are called so; it begins with the normalisation and ends with the mean.
     """
 
     minimum_size = 32
-    head_name = "classifier.1"
+    head_name = "classifier"
 
     features: nn.Sequential
 
-    def __init__(self, num_classes: int, *, channels: int, size: int, width: float = 1.0, dropout: float = 0.2) -> None:
+    def __init__(
+        self, num_classes: int, *, channels: int, size: int, width: float = 1.0, dropout: float = 0.2, hidden: int = 0
+    ) -> None:
         super().__init__(num_classes, channels=channels, size=size)
         inputs, last = _make_divisible(32 * width), _make_divisible(1280 * max(1.0, width))
         layers: list[nn.Module] = [_conv_norm(channels, inputs, 3, stride=2)]
@@ -91,24 +94,15 @@ class MobileNetV2(Model):
         self.features = nn.Sequential(
             OrderedDict([("normalise", Normalise.imagenet(channels)), *numbered, ("mean", _GlobalMean())])
         )
-        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, num_classes))
+        self.classifier = mlp_head(last, num_classes, hidden=hidden, dropout=dropout)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
-        nn.init.normal_(self.head.weight, 0.0, 0.01)
-        nn.init.zeros_(self.head.bias)
 
     @property
-    def head(self) -> nn.Linear:  # type: ignore[override]
-        """The last layer, published as "classifier.1"."""
-        head = self.classifier[1]
-        assert isinstance(head, nn.Linear)
-        return head
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """uint8|float [N, S, S, C] in 0..255 -> logits float32[N, K]."""
-        logits: Tensor = self.classifier(self.features(pixels))
-        return logits.float()
+    def head(self) -> nn.Sequential:  # type: ignore[override]
+        """Dropout and the last layer, published as "classifier.1"."""
+        return self.classifier
 
     def blocks(self) -> dict[str, nn.Module]:
         """stem, block1 to block17, top, head."""
@@ -118,7 +112,7 @@ class MobileNetV2(Model):
 
 
 def mobilenet_v2(
-    num_classes: int, *, channels: int, size: int, width: float = 1.0, dropout: float = 0.2
+    num_classes: int, *, channels: int, size: int, width: float = 1.0, dropout: float = 0.2, hidden: int = 0
 ) -> MobileNetV2:
     """Build a MobileNetV2."""
-    return MobileNetV2(num_classes, channels=channels, size=size, width=width, dropout=dropout)
+    return MobileNetV2(num_classes, channels=channels, size=size, width=width, dropout=dropout, hidden=hidden)

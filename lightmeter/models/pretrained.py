@@ -110,8 +110,7 @@ def load_start(model: Model, path: Path, *, sum_channels: bool = True) -> StartR
     if all(name in shapes and shapes[name] == tuple(own[name].shape) for name in head):
         wanted |= head
     elif head & set(shapes):
-        theirs = shapes.get(f"{model.head_name}.weight", (0,))[0]
-        notes.append(f"Its head is for {theirs} classes, not {model.num_classes}: a fresh head was put in its place.")
+        notes.append(_other_head(head, shapes, model))
     else:
         notes.append("It has no head: a fresh one was put in its place.")
 
@@ -144,6 +143,15 @@ def load_start(model: Model, path: Path, *, sum_channels: bool = True) -> StartR
     model.load_state_dict(new, strict=False)
     missing = tuple(sorted(set(own) - set(new)))
     return StartReport(identity(path), tuple(sorted(new)), missing, tuple(unexpected), tuple(notes))
+
+
+def _other_head(head: set[str], shapes: dict[str, tuple[int, ...]], model: Model) -> str:
+    last = [name for name in sorted(head) if name in shapes and len(shapes[name]) == 2]
+    theirs = shapes[last[-1]][0] if last else 0
+    what = (
+        f"for {theirs} classes, not {model.num_classes}" if theirs not in (0, model.num_classes) else "of another shape"
+    )
+    return f"Its head is {what}: a fresh head was put in its place."
 
 
 def _check(path: Path) -> None:

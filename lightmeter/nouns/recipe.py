@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lightmeter.errors import RecipeError
 from lightmeter.nouns.preprocess import Preprocess
 
+BatchNorm = Literal["frozen", "update", "recalibrate", "batch"]
+"""What BatchNorm layers do that are frozen; see `Recipe`."""
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -32,10 +35,16 @@ class AugmentChoice(_Frozen):
 
 
 class Loss(_Frozen):
-    """Cross-entropy over soft targets."""
+    """Cross-entropy over soft targets.
+
+    Attributes:
+        l2: times the sum of squares of all trained filters and matrices is added, as Keras' kernel_regularizer does:
+            a part of the gradient, where an optimizer's decoupled weight decay is none.
+    """
 
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     class_weights: Literal["none", "balanced"] = "none"
+    l2: float = Field(default=0.0, ge=0)
 
 
 class Optimizer(_Frozen):
@@ -48,6 +57,7 @@ class Optimizer(_Frozen):
         momentum: of SGD, or the first moment of Adam and AdamW.
         muon_momentum: of the main group where the optimizer is Muon.
         weight_decay: decoupled and per step, as `lr * weight_decay`, on the groups that are decayed.
+        layer_decay: learning rates of a block are so many times those of the block after it; 1 is the same for all.
     """
 
     name: str
@@ -57,6 +67,7 @@ class Optimizer(_Frozen):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     muon_momentum: float = Field(default=0.6, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
 
 
 class Schedule(_Frozen):
@@ -72,8 +83,13 @@ class Recipe(_Frozen):
 
     Attributes:
         start: "scratch", or "<name>@<first 16 digits of its sha256>" of the weights it starts from.
-        freeze: names of the model's blocks that are not trained, their BatchNorm statistics included; ("all",) trains
-            the head alone.
+        freeze: what of the model is not trained: names of blocks or layers, "N" for the first N layers, "-N" for all
+            but the last N; ("all",) trains the head alone.
+        batchnorm: what BatchNorm layers do that are frozen. "frozen" keeps their statistics and uses them;
+            "update" uses and keeps track of the batches' own; "recalibrate" uses the batches' own and replaces the
+            kept ones by those of the training pictures before each validation; "batch" uses the batches' own in
+            training and the old ones after it, which is a mistake that is kept to be shown.
+        probe_epochs: epochs for which the head is first trained alone, on features computed once; 0 is none.
         ema: decay of the averaged weights per step; 0 keeps none.
         views: test-time views whose logits are averaged inside the model: 1 plain, 2 with its mirror image,
             6 with one-pixel shifts of both as well.
@@ -91,6 +107,8 @@ class Recipe(_Frozen):
     batch_size: int = Field(ge=1)
     seed: int = Field(default=0, ge=0)
     freeze: tuple[str, ...] = ()
+    batchnorm: BatchNorm = "frozen"
+    probe_epochs: float = Field(default=0.0, ge=0)
     ema: float = Field(default=0.0, ge=0, lt=1)
     views: Literal[1, 2, 6] = 1
     patience: int = Field(default=0, ge=0)

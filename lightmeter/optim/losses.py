@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def soft_targets(labels: Tensor, num_classes: int, smoothing: float = 0.0) -> Tensor:
@@ -25,6 +25,12 @@ def cross_entropy(logits: Tensor, targets: Tensor, class_weights: Tensor | None 
     if class_weights is not None:
         surprise = surprise * class_weights.to(logits.device)
     return surprise.sum(dim=1).mean()
+
+
+def sum_of_squares(module: nn.Module) -> Tensor:
+    """Of all trained filters and matrices, a scalar with gradient."""
+    parts = [part.square().sum() for part in module.parameters() if part.requires_grad and part.ndim >= 2]
+    return torch.stack(parts).sum()
 
 
 def class_weights_from_counts(counts: Tensor) -> Tensor:

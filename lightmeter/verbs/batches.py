@@ -43,6 +43,13 @@ class Batches(Protocol):
         """Inputs of the validation split, in order."""
         ...
 
+    def sample(self, batch_size: int) -> Iterator[Tensor]:
+        """Inputs of some training items, spread evenly and without augmentation."""
+        ...
+
+
+_SAMPLED = 2048  # training items from which BatchNorm statistics are taken anew
+
 
 @dataclass(frozen=True, eq=False)
 class PixelBatches:
@@ -83,6 +90,13 @@ class PixelBatches:
             rows = self.val_rows[start : start + batch_size]
             yield torch.from_numpy(self.pack.pixels[rows]).to(self.device)
 
+    def sample(self, batch_size: int) -> Iterator[Tensor]:
+        """See `Batches`."""
+        some = self.train_rows[:: max(1, len(self.train_rows) // _SAMPLED)]
+        mixed = some[np.argsort(some * 2654435761 % 2**32, kind="stable")]  # rows of one class often lie together
+        for start in range(0, len(mixed), batch_size):
+            yield torch.from_numpy(self.pack.pixels[mixed[start : start + batch_size]]).to(self.device)
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureBatches:
@@ -113,3 +127,7 @@ class FeatureBatches:
     def val(self, batch_size: int) -> Iterator[Tensor]:
         """See `Batches`."""
         yield from self.val_features.split(batch_size)
+
+    def sample(self, batch_size: int) -> Iterator[Tensor]:
+        """See `Batches`."""
+        yield from self.features[0, :: max(1, self.n // _SAMPLED)].split(batch_size)

@@ -67,15 +67,27 @@ def features(
     return result
 
 
-def standardise(train: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation float32[F] over views and items of [V, N, F]; a constant feature keeps deviation 1."""
+def standardise(train: Tensor, head: nn.Module) -> tuple[Tensor, Tensor]:
+    """Mean and deviation float32[F] over views and items of [V, N, F]; a constant feature keeps deviation 1.
+
+    A head without a bias cannot take up the mean, which is then 0.
+    """
     flat = train.flatten(0, 1)
-    deviation = flat.std(dim=0)
-    return flat.mean(dim=0), torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
+    deviation, mean = flat.std(dim=0), flat.mean(dim=0)
+    if first_linear(head).bias is None:
+        mean = torch.zeros_like(mean)
+    return mean, torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
 
 
 @torch.no_grad()
-def fold(head: nn.Linear, mean: Tensor, deviation: Tensor) -> None:
+def fold(head: nn.Module, mean: Tensor, deviation: Tensor) -> None:
     """Turn a head that reads standardised features into one that reads plain features, in place."""
-    head.weight.div_(deviation)
-    head.bias.sub_(head.weight @ mean)
+    first = first_linear(head)
+    first.weight.div_(deviation)
+    if first.bias is not None:
+        first.bias.sub_(first.weight @ mean)
+
+
+def first_linear(head: nn.Module) -> nn.Linear:
+    """The layer of a head that reads the features."""
+    return next(layer for layer in head.modules() if isinstance(layer, nn.Linear))

@@ -17,11 +17,10 @@ from torch import Tensor, nn
 
 from lightmeter.augment.counter import seed_of
 from lightmeter.errors import TrainingError
-from lightmeter.models.base import Model
 from lightmeter.nouns.evaluation import Evaluation
-from lightmeter.nouns.recipe import Recipe
+from lightmeter.nouns.recipe import BatchNorm, Recipe
 from lightmeter.optim.groups import set_lr
-from lightmeter.optim.losses import cross_entropy
+from lightmeter.optim.losses import cross_entropy, sum_of_squares
 from lightmeter.optim.schedules import factor
 from lightmeter.verbs.batches import Batches
 from lightmeter.verbs.execution import Execution
@@ -103,7 +102,7 @@ def steps(
                 devices=devices
             ):  # dropout draws from the global generator: let the counters decide it
                 torch.manual_seed(seed_of(recipe.seed, counters.epoch, counters.step, -2))
-                loss, correct, note = _optimise(state, inputs, targets, execution, class_weights)
+                loss, correct, note = _optimise(state, inputs, targets, execution, class_weights, recipe.loss.l2)
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"The loss became {loss} at step {counters.step + 1} of epoch {counters.epoch + 1}.",
@@ -137,6 +136,7 @@ def fit(
     execution: Execution,
     taken: Iterable[Step],
     classes: tuple[str, ...],
+    frozen: tuple[str, ...] = (),
 ) -> Iterator[Epoch]:
     """Gather `taken` (from `steps`, perhaps through other generators) into epochs, validating after each.
 
@@ -148,6 +148,8 @@ def fit(
         if not step.ends_epoch:
             continue
         with Averaged(state):
+            if recipe.batchnorm == "recalibrate" and frozen:
+                recalibrate(state.module, frozen, batches.sample(execution.micro_batch), execution)
             val = validate(state.module, batches, execution, classes)
             best = (val.accuracy, -val.loss) > (counters.best_accuracy, -counters.best_loss)
             if best:
@@ -177,7 +179,12 @@ def fit(
 
 
 def _optimise(
-    state: State, inputs: Tensor, targets: Tensor, execution: Execution, class_weights: Tensor | None
+    state: State,
+    inputs: Tensor,
+    targets: Tensor,
+    execution: Execution,
+    class_weights: Tensor | None,
+    l2: float,
 ) -> tuple[float, float, str]:
     """One optimizer step, accumulated over micro-batches: mean loss, pictures named right, and a remark.
 
@@ -195,6 +202,8 @@ def _optimise(
                     logits = state.module(inputs[part]).float()
                 share = len(logits) / len(inputs)
                 part_loss = cross_entropy(logits, targets[part], class_weights) * share
+                if l2:
+                    part_loss = part_loss + share * l2 * sum_of_squares(state.module)
                 part_loss.backward()
                 loss += part_loss.item()
                 correct += (logits.detach().argmax(1) == targets[part].argmax(1)).sum().item()
@@ -222,12 +231,39 @@ def _out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in text for words in known)
 
 
-def training_mode(module: nn.Module, frozen: tuple[str, ...]) -> None:
-    """Training mode, but for the frozen blocks: their BatchNorm layers neither use nor change batch statistics."""
+def training_mode(module: nn.Module, frozen: tuple[str, ...], batchnorm: BatchNorm = "frozen") -> None:
+    """Training mode, but for the frozen layers, whose BatchNorm does what the recipe's `batchnorm` says."""
     module.train()
-    if isinstance(module, Model):
-        for name in frozen:
-            module.blocks()[name].eval()
+    for name in frozen:
+        layer = module.get_submodule(name)
+        if not isinstance(layer, nn.modules.batchnorm._BatchNorm) or batchnorm == "frozen":
+            layer.eval()
+        elif batchnorm == "batch":
+            layer.momentum = 0.0  # batch statistics are used, and what was kept stays as it is
+
+
+@torch.no_grad()
+def recalibrate(module: nn.Module, frozen: tuple[str, ...], inputs: Iterable[Tensor], execution: Execution) -> None:
+    """Replace the statistics of the frozen BatchNorm layers by those of `inputs`, averaged over its batches."""
+    norms = [
+        layer
+        for layer in map(module.get_submodule, frozen)
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.track_running_stats
+    ]
+    before = [(layer, layer.momentum) for layer in norms]
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    for layer in norms:
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain average
+        layer.train()
+    with execution.autocast():
+        for some in inputs:
+            module(some)
+    for layer, momentum in before:
+        layer.momentum = momentum
+    for part, training in modes:
+        part.training = training
 
 
 @torch.no_grad()

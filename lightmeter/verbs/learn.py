@@ -14,14 +14,15 @@ from types import FrameType
 from torch import Tensor, nn
 
 from lightmeter.errors import TrainingError
-from lightmeter.models.base import Model
+from lightmeter.nouns.evaluation import Evaluation
 from lightmeter.nouns.progress import Progress
+from lightmeter.nouns.recipe import BatchNorm
 from lightmeter.nouns.run import Run
 from lightmeter.optim import build_optimizer
 from lightmeter.optim.ema import EMA
 from lightmeter.verbs.batches import Batches
 from lightmeter.verbs.clock import Clock
-from lightmeter.verbs.fit import Epoch, Step, fit, steps, training_mode
+from lightmeter.verbs.fit import Epoch, Step, fit, steps, training_mode, validate
 from lightmeter.verbs.meter import Plan
 from lightmeter.verbs.state import Counters, State
 
@@ -78,7 +79,7 @@ def learn(
     Goes on from the run's saved state where there is one.
 
     Args:
-        frozen: blocks that are not trained.
+        frozen: layers that are not trained.
         first_epoch: called once, after the first epoch that ends past 8 % of the budget; says anew until when to train.
 
     Raises:
@@ -87,7 +88,7 @@ def learn(
     """
     recipe, execution = plan.recipe, plan.execution
     execution.place(module)
-    training_mode(module, frozen)
+    training_mode(module, frozen, recipe.batchnorm)
     optimizers = build_optimizer(module, recipe.optimizer)
     batch_size = min(recipe.batch_size, batches.n)
     # What is left over of an epoch is not trained on; a part of an epoch is at least one step.
@@ -102,7 +103,9 @@ def learn(
         state.load(run.state)
         _forget_after(run, state.counters.step)
         progress.say(f"Resuming after {state.counters.step:,} steps, in epoch {state.counters.epoch + 1}.")
-    before = _digest(module, frozen)
+    elif recipe.probe_epochs:  # what the head learned alone counts as epoch 0: the rest must do better to replace it
+        _count_as_best(state, validate(module, batches, execution, classes))
+    before = _digest(module, frozen, recipe.batchnorm)
     stop, pace = StopFlag(), Pace(plan.train_until, plan.elastic)
     said = 0.0
     with (
@@ -112,7 +115,7 @@ def learn(
     ):
         trained = steps(state, recipe, batches, execution, class_weights)
         taken = _watched(trained, state, run, pace, batch_size, clock, progress, stop, advance)
-        for epoch in fit(state, recipe, batches, execution, taken, classes):
+        for epoch in fit(state, recipe, batches, execution, taken, classes, frozen):
             run.append_epoch({**epoch.document(), "elapsed": round(clock.elapsed, 3)})
             if time.monotonic() - said > _SAY_EVERY or epoch.progress >= 1:
                 progress.say(_line(epoch))
@@ -131,9 +134,9 @@ def learn(
                 pace.saved = time.monotonic()
             if stop.requested:
                 raise Interrupted
-    if _digest(module, frozen) != before:
+    if _digest(module, frozen, recipe.batchnorm) != before:
         raise TrainingError(
-            "A frozen parameter or buffer was changed by training.", "frozen blocks bit for bit the same"
+            "A frozen parameter or buffer was changed by training.", "frozen layers bit for bit the same"
         )
     _save(state, run, clock)
     return state
@@ -231,12 +234,17 @@ def _forget_after(run: Run, step: int) -> None:
         run.append_epoch(record)
 
 
-def _digest(module: nn.Module, frozen: tuple[str, ...]) -> str:
+def _count_as_best(state: State, val: Evaluation) -> None:
+    state.best = {name: tensor.detach().cpu().clone() for name, tensor in state.module.state_dict().items()}
+    state.counters.best_accuracy, state.counters.best_loss = val.accuracy, val.loss
+
+
+def _digest(module: nn.Module, frozen: tuple[str, ...], batchnorm: BatchNorm) -> str:
     """sha256 of every parameter and buffer that training must not change."""
     kept: list[Tensor] = [parameter for parameter in module.parameters() if not parameter.requires_grad]
-    if isinstance(module, Model):
+    if batchnorm == "frozen":
         for name in frozen:
-            kept += list(module.blocks()[name].buffers())
+            kept += list(module.get_submodule(name).buffers())
     digest = hashlib.sha256()
     for tensor in kept:
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

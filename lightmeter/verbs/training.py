@@ -22,20 +22,22 @@ from lightmeter.nouns.files import write_atomic
 from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.places import cache_folder
 from lightmeter.nouns.progress import Progress
-from lightmeter.nouns.recipe import Recipe
+from lightmeter.nouns.recipe import Optimizer, Recipe, Schedule
 from lightmeter.nouns.run import Run
 from lightmeter.nouns.split import Learning, Split
+from lightmeter.optim import build_optimizer
 from lightmeter.optim.losses import class_weights_from_counts
 from lightmeter.runners import open_runner
 from lightmeter.verbs.batches import Batches, FeatureBatches, PixelBatches
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.evaluate import open_test
 from lightmeter.verbs.export import amend_card
-from lightmeter.verbs.features import features, standardise
+from lightmeter.verbs.features import features, fold, standardise
 from lightmeter.verbs.finish import BATCH, Finisher
+from lightmeter.verbs.fit import steps, validate
 from lightmeter.verbs.learn import learn
 from lightmeter.verbs.meter import Plan, build_prepared, finish_seconds
-from lightmeter.verbs.state import State
+from lightmeter.verbs.state import Counters, State
 
 _INTERIM_FROM = 120.0  # seconds of budget from which a first bundle is written early; it costs about 15
 _RATED_FROM = 200  # validation images, below which the seconds they took say little
@@ -85,15 +87,15 @@ class Data:
 
 
 class HeadAlone(nn.Module):
-    """A model's head with the dropout before it, trained on features that were computed once."""
+    """A model's head, trained on features that were computed once."""
 
-    def __init__(self, head: nn.Linear, dropout: float) -> None:
+    def __init__(self, head: nn.Module) -> None:
         super().__init__()
-        self.dropout, self.head = nn.Dropout(dropout), head
+        self.head = head
 
     def forward(self, features: Tensor) -> Tensor:
         """float32[N, F] -> logits float32[N, K]."""
-        logits: Tensor = self.head(self.dropout(features))
+        logits: Tensor = self.head(features)
         return logits
 
 
@@ -127,16 +129,23 @@ class Training:
         self.standard: tuple[Tensor, Tensor] | None = None
         self.provenance = provenance
 
+    @property
+    def on_features(self) -> bool:
+        """Whether the head is all that is trained and what it reads never changes, so that it is computed once."""
+        return self.plan.recipe.freeze == ("all",) and self.plan.recipe.batchnorm == "frozen"
+
     def learn(self) -> None:
         """Train to the plan's end; `self.best` then holds the best tensors."""
         recipe, plan = self.plan.recipe, self.plan
         batches: Batches
-        if recipe.freeze == ("all",):
+        if self.on_features:
             batches = self._feature_batches()
             # The execution was chosen for the backbone; a head alone is trained whole batches at a time, in float32.
             execution = replace(plan.execution, dtype="float32", micro_batch=recipe.batch_size)
             plan = replace(plan, execution=execution)
         else:
+            if recipe.probe_epochs and not self.run.state.exists():
+                self._probe()
             batches = self.data.batches(recipe)
         weights = None
         if recipe.loss.class_weights == "balanced":
@@ -210,6 +219,39 @@ class Training:
             self.provenance,
         )
 
+    def _probe(self) -> None:
+        """Train the head alone on cached features, so that what is trained with it does not start from noise."""
+        recipe = self.plan.recipe
+        rate = 1e-3
+        alone = recipe.model_copy(
+            update={
+                "optimizer": Optimizer(name="adamw", lr=rate, bias_lr=rate, head_lr=rate, weight_decay=0.05),
+                "schedule": Schedule(name="cosine", warmup=0.05),
+                "epochs": recipe.probe_epochs,
+            }
+        )
+        batches = self._feature_batches()
+        module = HeadAlone(self.model.head)
+        execution = replace(self.plan.execution, dtype="float32", micro_batch=alone.batch_size)
+        execution.place(module)
+        module.train()
+        batch_size = min(alone.batch_size, batches.n)
+        total = max(batch_size, alone.epochs * (batches.n // batch_size * batch_size))
+        state = State(
+            module,
+            build_optimizer(module, alone.optimizer),
+            None,
+            Counters(remaining=float(total), micro_batch=alone.batch_size),
+        )
+        with execution.pool():
+            for _ in steps(state, alone, batches, execution):
+                pass
+            val = validate(module, batches, execution, self.classes)
+        assert self.standard is not None
+        fold(self.model.head, *(part.to(execution.device) for part in self.standard))
+        self.standard, self.module = None, self.model
+        self.progress.say(f"The head alone, on fixed features: val {val.accuracy:.1%}, loss {val.loss:.3f}.")
+
     def _feature_batches(self) -> Batches:
         """Features of all training and validation images; the head becomes what is trained."""
         recipe, data = self.plan.recipe, self.data
@@ -226,9 +268,9 @@ class Training:
             progress=self.progress,
         )
         n = len(data.train_rows)
-        mean, deviation = standardise(found[:, :n])
+        mean, deviation = standardise(found[:, :n], self.model.head)
         self.standard = (mean, deviation)
-        self.module = HeadAlone(self.model.head, float(recipe.model.options.get("dropout", 0.0)))
+        self.module = HeadAlone(self.model.head)
         standard = ((found - mean) / deviation).to(execution.device)
         return FeatureBatches(
             standard[:, :n],

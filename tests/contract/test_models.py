@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightmeter.errors import RecipeError
 from lightmeter.models import MODELS, build_model
-from lightmeter.models.base import Model, block_of, freeze, frozen_blocks
+from lightmeter.models.base import Model, block_of, freeze, frozen_layers, layers
 from lightmeter.nouns.recipe import ModelChoice
 
 CLASSES = 5
@@ -74,8 +74,10 @@ def test_every_trainable_parameter_gets_a_gradient(name: str) -> None:
 def test_the_head_comes_off(name: str) -> None:
     model, pixels = build(name).eval(), pictures(3)
     features = model.features(pixels)
-    assert features.shape == (3, model.head.in_features)
-    assert torch.equal(torch.nn.functional.linear(features, model.head.weight, model.head.bias), model(pixels))
+    linear = [layer for layer in model.head.modules() if isinstance(layer, torch.nn.Linear)]
+    assert features.shape == (3, linear[0].in_features)
+    assert linear[-1].out_features == model.num_classes
+    assert torch.equal(model.head(features), model(pixels))
     assert model.get_submodule(model.head_name) is model.head
 
 
@@ -86,7 +88,8 @@ def test_blocks_hold_each_parameter_and_buffer_once_and_end_with_the_head(name: 
     held = [id(parameter) for block in blocks.values() for parameter in block.parameters()]
     assert sorted(held) == sorted(id(parameter) for parameter in model.parameters())
     assert list(blocks)[-1] == "head"
-    assert {id(model.head.weight)} <= {id(parameter) for parameter in blocks["head"].parameters()}
+    head = {id(parameter) for parameter in model.head.parameters()}
+    assert head == {id(parameter) for parameter in blocks["head"].parameters()}
     buffers = {id(buffer) for block in blocks.values() for buffer in block.buffers()}
     outside = {full for full, buffer in model.named_buffers() if id(buffer) not in buffers}
     assert {full.rpartition(".")[2] for full in outside} == {"mean", "std"}  # the pixel constants, and nothing else
@@ -96,20 +99,51 @@ def test_blocks_hold_each_parameter_and_buffer_once_and_end_with_the_head(name: 
 def test_freezing_all_leaves_the_head(name: str) -> None:
     model = build(name)
     frozen = freeze(model, ("all",))
-    assert frozen == tuple(model.blocks())[:-1]
+    inside = {id(part) for part in model.blocks()["head"].modules()}
+    assert frozen == tuple(full for full, layer in layers(model).items() if id(layer) not in inside)
     trainable = {full for full, parameter in model.named_parameters() if parameter.requires_grad}
     assert trainable == {full for full, _ in model.named_parameters() if block_of(model, full) == "head"}
 
 
 @every_model
+def test_layers_hold_every_parameter_once_and_stand_in_the_order_of_their_use(name: str) -> None:
+    model = build(name).eval()
+    known = layers(model)
+    held = [id(parameter) for layer in known.values() for parameter in layer.parameters()]
+    assert sorted(held) == sorted(id(parameter) for parameter in model.parameters())
+    used: list[str] = []
+    for full, layer in known.items():
+        layer.register_forward_hook(lambda *_, full=full: used.append(full))
+    model(pictures(1))
+    first_use = list(dict.fromkeys(used))
+    beside = "downsample"  # a shortcut is registered after the branch that it runs beside
+    assert [full for full in first_use if beside not in full] == [
+        full for full in known if full in set(used) and beside not in full
+    ]
+
+
+@every_model
+def test_a_number_freezes_from_the_input_or_spares_the_last(name: str) -> None:
+    model = build(name)
+    names = list(layers(model))
+    assert frozen_layers(model, ("0",)) == ()
+    assert frozen_layers(model, ("3",)) == tuple(names[:3])
+    assert frozen_layers(model, ("-5",)) == tuple(names[:-5])
+    assert frozen_layers(model, (names[1], "2")) == tuple(names[:2])
+    with pytest.raises(RecipeError, match=rf"has {len(names)} layers.*\n.*head"):
+        frozen_layers(model, (str(len(names) + 1),))
+
+
+@every_model
 def test_a_wrong_block_is_named_with_those_there_are(name: str) -> None:
     model = build(name)
-    with pytest.raises(RecipeError, match=r"no block 'nowhere'.*\n.*head"):
-        frozen_blocks(model, ("nowhere",))
+    with pytest.raises(RecipeError, match=r"no block or layer 'nowhere'.*\n.*head"):
+        frozen_layers(model, ("nowhere",))
     with pytest.raises(RecipeError, match="leaves nothing to train"):
-        frozen_blocks(model, tuple(model.blocks()))
-    first = next(iter(model.blocks()))
-    assert frozen_blocks(model, (first,)) == (first,)
+        frozen_layers(model, tuple(model.blocks()))
+    first, block = next(iter(model.blocks().items()))
+    inside = {id(part) for part in block.modules()}
+    assert frozen_layers(model, (first,)) == tuple(n for n, layer in layers(model).items() if id(layer) in inside)
 
 
 @every_model
