@@ -23,13 +23,23 @@ def test_groups_add_up_to_the_trainable_parameters(name: str) -> None:
     assert sorted(grouped) == sorted(id(p) for p in model.parameters() if p.requires_grad)
     assert {parameter.ndim for parameter in groups["matrix"]["params"]} <= {2, 4}
     assert {parameter.ndim for parameter in groups["bias"]["params"]} == {1}
-    assert [id(parameter) for parameter in groups["head"]["params"]] == [id(model.head.weight)]
+    matrices = [parameter for parameter in model.head.parameters() if parameter.ndim == 2]
+    assert [id(parameter) for parameter in groups["head"]["params"]] == [id(matrix) for matrix in matrices]
 
 
 def test_each_group_has_its_rate_and_only_matrices_decay() -> None:
     model = MODELS["resnet18"](5, channels=3, size=32, width=0.125)
     found = [(g["name"], g["lr"], g["peak_lr"], g["weight_decay"]) for g in param_groups(model, CHOICE)]
     assert found == [("matrix", 0.1, 0.1, 0.01), ("bias", 0.2, 0.2, 0.0), ("head", 0.3, 0.3, 0.01)]
+
+
+def test_layer_decay_lowers_the_rates_block_by_block_from_the_head() -> None:
+    model = MODELS["resnet18"](5, channels=3, size=32, width=0.125)
+    groups = param_groups(model, CHOICE.model_copy(update={"layer_decay": 0.5}))
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    depths = {"fc.weight": 0.3, "fc.bias": 0.2, "layer4.0.conv1.weight": 0.05, "layer1.0.bn1.bias": 0.2 / 16}
+    assert {name: rates[id(model.get_parameter(name))] for name in depths} == pytest.approx(depths)
+    assert sorted(rates) == sorted(id(parameter) for parameter in model.parameters())
 
 
 def test_frozen_parameters_are_left_out() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -42,11 +43,19 @@ def test_features_are_the_models_under_each_view_and_come_from_the_cache_again(t
     )
 
 
-def test_a_folded_head_reads_plain_features() -> None:
+@pytest.mark.parametrize(
+    "head",
+    [
+        nn.Linear(7, 4),
+        nn.Linear(7, 4, bias=False),
+        nn.Sequential(nn.Linear(7, 5), nn.ReLU(), nn.Dropout(0.5), nn.Linear(5, 4)).eval(),
+    ],
+    ids=["linear", "without bias", "hidden"],
+)
+def test_a_folded_head_reads_plain_features(head: nn.Module) -> None:
     plain = torch.randn(2, 50, 7) * 3 + 2
     plain[..., 6] = 1.0  # a constant feature
-    mean, deviation = standardise(plain)
-    head = nn.Linear(7, 4)
+    mean, deviation = standardise(plain, head)
     expected = head((plain - mean) / deviation)
     fold(head, mean, deviation)
     torch.testing.assert_close(head(plain), expected, atol=1e-4, rtol=1e-4)

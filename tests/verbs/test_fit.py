@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lightmeter.errors import FormatError, TrainingError
-from lightmeter.nouns.recipe import ModelChoice, Optimizer, Recipe
+from lightmeter.nouns.recipe import BatchNorm, Loss, ModelChoice, Optimizer, Recipe
+from lightmeter.optim.losses import sum_of_squares
 from lightmeter.verbs.fit import Averaged, fit, steps, training_mode, validate
 from lightmeter.verbs.state import State
 from tests.verbs.learning import CLASSES, PLAIN, DigitBatches, fresh, recipe
@@ -174,14 +175,61 @@ class _Float(nn.Module):
         return logits
 
 
-def test_frozen_blocks_stay_in_evaluation_mode_through_validation() -> None:
+def test_frozen_layers_stay_in_evaluation_mode_through_validation() -> None:
     made = recipe()
     state, batches = fresh(made), DigitBatches(made)
-    training_mode(state.module, ("stage1",))
-    stages = state.module.get_submodule("stages")
-    assert [stage.training for stage in stages.children()] == [False, True, True]
+    training_mode(state.module, ("stages.0.conv1", "stages.0.norm1"))
+    norms = [state.module.get_submodule(f"stages.0.norm{number}") for number in (1, 2)]
+    assert [norm.training for norm in norms] == [False, True]
     validate(state.module, batches, PLAIN, CLASSES)
-    assert [stage.training for stage in stages.children()] == [False, True, True]
+    assert [norm.training for norm in norms] == [False, True]
+
+
+@pytest.mark.parametrize("policy", ["frozen", "update", "recalibrate", "batch"])
+def test_frozen_batchnorm_does_what_the_recipe_says(policy: BatchNorm) -> None:
+    made = recipe(batchnorm=policy, epochs=1.0)
+    state, batches = fresh(made), DigitBatches(made)
+    name = "stages.0.norm1"
+    norm = state.module.get_submodule(name)
+    assert isinstance(norm, nn.BatchNorm2d)
+    norm.requires_grad_(False)
+    norm.running_mean.fill_(7.0)  # type: ignore[union-attr]
+    training_mode(state.module, (name,), policy)
+    outputs: list[Tensor] = []
+    norm.register_forward_hook(lambda module, inputs, output: outputs.append(output.detach()) or None)
+    taken = steps(state, made, batches, PLAIN)
+    next(taken)
+    centred = bool(outputs[0].mean(dim=(0, 2, 3)).abs().max() < 1e-4)
+    assert centred == (policy != "frozen")  # batch statistics centre each channel, foreign ones do not
+    list(fit(state, made, batches, PLAIN, taken, CLASSES, (name,)))
+    mean = norm.running_mean
+    assert mean is not None
+    kept = torch.equal(mean, torch.full_like(mean, 7.0))
+    assert kept == (policy in ("frozen", "batch"))
+    if policy == "recalibrate":  # those of the training pictures, whatever stood there before
+        seen: list[Tensor] = []
+        state.module.get_submodule("stages.0.conv1").register_forward_hook(
+            lambda module, inputs, output: seen.append(output) or None
+        )
+        state.module.eval()
+        with torch.no_grad():
+            for inputs in batches.sample(PLAIN.micro_batch):
+                state.module(inputs)
+        pooled = [nn.functional.max_pool2d(part, 2) for part in seen]
+        expected = torch.stack([part.mean(dim=(0, 2, 3)) for part in pooled]).mean(0)
+        torch.testing.assert_close(mean, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_penalty_on_squares_is_part_of_the_loss() -> None:
+    plain, punished = recipe(), recipe(loss=Loss(label_smoothing=0.2, l2=0.01))
+    state = fresh(plain)
+    squares = float(sum_of_squares(state.module).detach())
+    trained = [part for part in state.module.parameters() if part.requires_grad and part.ndim >= 2]
+    assert squares == pytest.approx(sum(float((part.detach() ** 2).sum()) for part in trained), rel=1e-5)
+    first = next(steps(state, plain, DigitBatches(plain), PLAIN)).loss
+    assert next(steps(fresh(punished), punished, DigitBatches(punished), PLAIN)).loss == pytest.approx(
+        first + 0.01 * squares, rel=1e-5
+    )
 
 
 def test_averaged_weights_are_there_only_inside_the_context() -> None:
