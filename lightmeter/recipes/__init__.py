@@ -7,9 +7,12 @@ from collections.abc import Callable
 from lightmeter.nouns.recipe import Recipe
 from lightmeter.recipes.facts import Facts
 from lightmeter.recipes.scratch import fast, resnet
-from lightmeter.recipes.transfer import probe
+from lightmeter.recipes.transfer import finetune, probe
 
-RECIPES: dict[str, Callable[..., Recipe]] = {"fast": fast, "probe": probe, "resnet": resnet}
-"""Name to function(facts, *, epochs, width=1.0, ...) -> Recipe."""
+RECIPES: dict[str, Callable[..., Recipe]] = {"fast": fast, "finetune": finetune, "probe": probe, "resnet": resnet}
+"""Name to function(facts, *, epochs, ...) -> Recipe; from scratch with `width`, from weights with `model`, `start`."""
 
-__all__ = ["RECIPES", "Facts"]
+TRANSFER = ("finetune", "probe")
+"""The recipes that start from trained weights."""
+
+__all__ = ["RECIPES", "TRANSFER", "Facts"]

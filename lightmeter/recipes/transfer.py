@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from lightmeter.nouns.recipe import ModelChoice, Optimizer, Recipe, Schedule
+from lightmeter.nouns.recipe import AugmentChoice, Loss, ModelChoice, Optimizer, Recipe, Schedule
 from lightmeter.recipes.facts import Facts
 
+_WITH_DROPOUT = ("mobilenet_v2", "inception_v3", "vgg16", "vgg19", "compact_cnn")
+"""Architectures whose head takes the option `dropout`."""
 
-def probe(facts: Facts, *, epochs: float, width: float = 1.0, model: str = "mobilenet_v2", start: str) -> Recipe:
+
+def probe(facts: Facts, *, epochs: float, model: ModelChoice, start: str) -> Recipe:
     """The backbone frozen, its features computed once, a linear head trained on them with AdamW.
 
     Dropout is what keeps the head from learning its few thousand pictures by heart.
 
-    `lightmeter train imagenette --budget 5m --start mobilenet_v2_1.0_imagenet_backbone.safetensors`
+    `lightmeter train imagenette --budget 1m --start mobilenet_v2_1.0_imagenet_backbone.safetensors`
     """
     return Recipe(
-        model=ModelChoice(name=model, width=width, options={"dropout": 0.8} if model == "mobilenet_v2" else {}),
+        model=_with_dropout(model, 0.8),
         start=start,
         preprocess=facts.preprocess,
         optimizer=Optimizer(name="adamw", lr=1e-3, bias_lr=1e-3, head_lr=1e-3, weight_decay=0.05),
@@ -25,3 +28,35 @@ def probe(facts: Facts, *, epochs: float, width: float = 1.0, model: str = "mobi
         freeze=("all",),
         views=2 if facts.mirror else 1,
     )
+
+
+def finetune(facts: Facts, *, epochs: float, model: ModelChoice, start: str) -> Recipe:
+    """First the head alone on cached features, then everything with AdamW at a low rate, lower still near the input.
+
+    A head that starts from noise would push good features about before it has learned anything (Kumar et al.,
+    "Fine-tuning can distort pretrained features", 2022); one that has learned does not.
+
+    `lightmeter train imagenette --budget 10m --start mobilenet_v2_1.0_imagenet_backbone.safetensors`
+    """
+    rate = 2e-4
+    augment = [AugmentChoice(name="flip")] if facts.mirror else []
+    return Recipe(
+        model=_with_dropout(model, 0.2),
+        start=start,
+        preprocess=facts.preprocess,
+        augment=tuple(augment),
+        loss=Loss(label_smoothing=0.1),
+        optimizer=Optimizer(name="adamw", lr=rate, bias_lr=rate, head_lr=rate, weight_decay=0.05),
+        schedule=Schedule(name="cosine", warmup=0.1),
+        epochs=epochs,
+        batch_size=64 if facts.n >= 640 else max(8, facts.n // 10),
+        seed=facts.seed,
+        probe_epochs=50.0,
+        views=2 if facts.mirror else 1,
+    )
+
+
+def _with_dropout(model: ModelChoice, dropout: float) -> ModelChoice:
+    if model.name not in _WITH_DROPOUT:
+        return model
+    return model.model_copy(update={"options": {**model.options, "dropout": dropout}})

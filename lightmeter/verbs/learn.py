@@ -105,7 +105,7 @@ def learn(
         progress.say(f"Resuming after {state.counters.step:,} steps, in epoch {state.counters.epoch + 1}.")
     elif recipe.probe_epochs:  # what the head learned alone counts as epoch 0: the rest must do better to replace it
         _count_as_best(state, validate(module, batches, execution, classes))
-    before = _digest(module, frozen, recipe.batchnorm)
+    before = digest(module, frozen, recipe.batchnorm)
     stop, pace = StopFlag(), Pace(plan.train_until, plan.elastic)
     said = 0.0
     with (
@@ -134,7 +134,7 @@ def learn(
                 pace.saved = time.monotonic()
             if stop.requested:
                 raise Interrupted
-    if _digest(module, frozen, recipe.batchnorm) != before:
+    if digest(module, frozen, recipe.batchnorm) != before:
         raise TrainingError(
             "A frozen parameter or buffer was changed by training.", "frozen layers bit for bit the same"
         )
@@ -239,16 +239,16 @@ def _count_as_best(state: State, val: Evaluation) -> None:
     state.counters.best_accuracy, state.counters.best_loss = val.accuracy, val.loss
 
 
-def _digest(module: nn.Module, frozen: tuple[str, ...], batchnorm: BatchNorm) -> str:
-    """sha256 of every parameter and buffer that training must not change."""
+def digest(module: nn.Module, frozen: tuple[str, ...], batchnorm: BatchNorm) -> str:
+    """sha256 of every parameter and buffer that training must not change, given the layers that are frozen."""
     kept: list[Tensor] = [parameter for parameter in module.parameters() if not parameter.requires_grad]
     if batchnorm == "frozen":
         for name in frozen:
             kept += list(module.get_submodule(name).buffers())
-    digest = hashlib.sha256()
+    found = hashlib.sha256()
     for tensor in kept:
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def _line(epoch: Epoch) -> str:

@@ -43,6 +43,7 @@ class Plan:
         elastic: whether epochs may be added where training turns out faster than measured.
         measurements: what was measured.
         sentences: the reasons, for people.
+        features_by: how features are computed that a head is trained on; None where there are none.
     """
 
     recipe: Recipe
@@ -51,6 +52,7 @@ class Plan:
     elastic: bool
     measurements: tuple[Measurement, ...] = ()
     sentences: tuple[str, ...] = field(default=())
+    features_by: Execution | None = None
 
     def document(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -60,6 +62,7 @@ class Plan:
             "elastic": self.elastic,
             "measurements": [measurement.document() for measurement in self.measurements],
             "sentences": list(self.sentences),
+            "features_by": None if self.features_by is None else self.features_by.document(),
         }
 
     @staticmethod
@@ -72,6 +75,7 @@ class Plan:
             document["elastic"],
             tuple(Measurement(**entry) for entry in document["measurements"]),
             tuple(document["sentences"]),
+            Execution(**document["features_by"]) if document.get("features_by") else None,
         )
 
 

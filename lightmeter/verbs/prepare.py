@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,10 @@ from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.parts import resolve
 from lightmeter.nouns.preprocess import ImageFacts, Preprocess, describe
 from lightmeter.nouns.progress import Progress
-from lightmeter.nouns.recipe import Recipe, explain, lay_over
+from lightmeter.nouns.recipe import ModelChoice, Recipe, explain, lay_over
 from lightmeter.nouns.run import Run
 from lightmeter.nouns.split import Split
-from lightmeter.recipes import RECIPES, Facts
+from lightmeter.recipes import RECIPES, TRANSFER, Facts
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.meter import WIDTHS, Plan, finish_seconds, meter, too_short
 from lightmeter.verbs.mirror import measure_mirror
@@ -82,19 +82,22 @@ def choose(request: Request, data: Data, scored: int, clock: Clock, progress: Pr
     facts = Facts(len(data.train_rows), classes, data.pack.preprocess, mirror.safe, request.seed)
     settings = {name: value for name, value in request.settings.items() if not name.startswith("preprocess.")}
     transfer = request.start is not None
-    name = request.recipe if request.recipe != "auto" else "probe" if transfer else "fast"
-    function = resolve(RECIPES, name, kind="recipe")
+    if request.recipe != "auto":
+        names: tuple[str, ...] = (request.recipe,)
+    elif transfer:
+        names = ("probe",) if request.freeze == ("all",) else ("finetune", "probe")
+    else:
+        names = ("fast",)
     if request.start is not None:
         from lightmeter.models.pretrained import architecture_of, identity
-    extra = {"start": identity(request.start), "model": architecture_of(request.start)} if request.start else {}
-    if transfer != (name == "probe"):
+    if transfer != (names[0] in TRANSFER):
         raise RecipeError(
-            f"The recipe {name!r} was asked for {'with' if transfer else 'without'} start weights.",
-            "--start with the recipe probe, and no --start with the others",
+            f"The recipe {names[0]!r} was asked for {'with' if transfer else 'without'} start weights.",
+            f"--start with one of {', '.join(TRANSFER)}, and no --start with the others",
         )
 
-    def make(epochs: float, width: float) -> Recipe:
-        made = function(facts, epochs=epochs, width=width, **extra)
+    def finished(made: Recipe) -> Recipe:
+        """What the user asked for, laid over what the recipe says."""
         if request.freeze:
             made = made.model_copy(update={"freeze": request.freeze})
         return made.override(settings)
@@ -102,18 +105,30 @@ def choose(request: Request, data: Data, scored: int, clock: Clock, progress: Pr
     if request.start is not None:
         from lightmeter.verbs.transfer import plan_transfer
 
-        learnt_from = len(data.train_rows) + len(data.val_rows)
+        start = {"start": identity(request.start), "model": ModelChoice(name=architecture_of(request.start))}
+
+        def maker(name: str) -> Callable[[float], Recipe]:
+            function = resolve(RECIPES, name, kind="recipe")
+            return lambda epochs: finished(function(facts, epochs=epochs, **start))
+
         plan = plan_transfer(
-            make,
+            {name: maker(name) for name in names},
             request.start,
-            data.pixels(64),
-            learnt_from,
+            data.pixels(2000),
+            data.labels(2000),
+            data.batches,
+            len(data.train_rows) + len(data.val_rows),
             num_classes=classes,
             scored=scored,
             clock=clock,
             epochs=request.epochs,
         )
     else:
+        scratch = resolve(RECIPES, names[0], kind="recipe")
+
+        def make(epochs: float, width: float) -> Recipe:
+            return finished(scratch(facts, epochs=epochs, width=width))
+
         widths = (make(1.0, 1.0).model.width,) if "model.width" in settings else WIDTHS
         plan = meter(
             make,

@@ -35,7 +35,7 @@ from lightmeter.verbs.export import amend_card
 from lightmeter.verbs.features import features, fold, standardise
 from lightmeter.verbs.finish import BATCH, Finisher
 from lightmeter.verbs.fit import steps, validate
-from lightmeter.verbs.learn import learn
+from lightmeter.verbs.learn import digest, learn
 from lightmeter.verbs.meter import Plan, build_prepared, finish_seconds
 from lightmeter.verbs.state import Counters, State
 
@@ -151,6 +151,7 @@ class Training:
         if recipe.loss.class_weights == "balanced":
             counts = np.bincount(self.data.pack.labels[self.data.train_rows], minlength=len(self.classes))
             weights = class_weights_from_counts(torch.from_numpy(counts)).to(self.plan.execution.device)
+        before = digest(self.model, self.frozen, recipe.batchnorm)
         state = learn(
             self.module,
             batches,
@@ -159,10 +160,12 @@ class Training:
             classes=self.classes,
             clock=self.clock,
             progress=self.progress,
-            frozen=self.frozen,
+            frozen=() if self.on_features else self.frozen,
             class_weights=weights,
             first_epoch=self.early_bundle,
         )
+        if self.on_features:  # the head is trained apart, so that only here the whole model can be looked at
+            assert digest(self.model, self.frozen, recipe.batchnorm) == before, "the frozen backbone was changed"
         self.best, self.stopped = state.best, state.counters.stopped
 
     def finish(self, split: Split) -> dict[str, Any]:
@@ -255,7 +258,7 @@ class Training:
     def _feature_batches(self) -> Batches:
         """Features of all training and validation images; the head becomes what is trained."""
         recipe, data = self.plan.recipe, self.data
-        execution = self.plan.execution
+        execution = self.plan.features_by or self.plan.execution
         rows = np.concatenate([data.train_rows, data.val_rows])
         found = features(
             self.model,

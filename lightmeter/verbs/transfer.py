@@ -1,29 +1,38 @@
-"""transfer: how a frozen, trained backbone runs fastest here, and what training a head on its features will take."""
+"""transfer: how a trained backbone runs and trains fastest here, and what the budget leaves time to do with it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from lightmeter.models.base import Model
+from lightmeter.models.base import Model, freeze
 from lightmeter.models.fused import fused
 from lightmeter.models.pretrained import load_start
 from lightmeter.models.views import MultiView
 from lightmeter.nouns.recipe import Recipe
+from lightmeter.verbs.batches import Batches
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.execution import Execution
-from lightmeter.verbs.measure import Measurement, inference_rate, measure_inference
-from lightmeter.verbs.meter import Plan, build_prepared, execution_sentence, finish_seconds, too_short
+from lightmeter.verbs.measure import Measurement, inference_rate, measure_inference, measure_training
+from lightmeter.verbs.meter import Plan, build_prepared, execution_sentence, finish_seconds, too_short, training_rate
 
 _HEAD_EPOCHS = 50.0  # of a linear head on cached features: a few seconds
+_LEAST_EPOCHS = 1.5  # of fine-tuning, below which the head alone is the better use of the time
+_MOST_EPOCHS = 30.0  # after which more was not seen to help
+_MARGIN = 0.93  # of the measured speed is planned with; the rest is for validation, saving and noise
+
+Make = Callable[[float], Recipe]
+"""epochs -> Recipe."""
 
 
 def plan_transfer(
-    make: Callable[[float, float], Recipe],
+    makes: Mapping[str, Make],
     start: Path,
-    inputs: Tensor,
+    pixels: Tensor,
+    labels: Tensor,
+    batches: Callable[[Recipe], Batches],
     images: int,
     *,
     num_classes: int,
@@ -31,39 +40,86 @@ def plan_transfer(
     clock: Clock,
     epochs: float | None,
 ) -> Plan:
-    """Measure how the frozen backbone runs fastest; its head trains in seconds, so epochs are a constant.
+    """Measure, then plan fine-tuning where the budget leaves time for it, else the head alone.
 
     Args:
-        make: (epochs, width) -> Recipe.
-        inputs: some training images, uint8[N, S, S, C].
-        images: whose features are needed.
+        makes: recipe by name: "finetune", "probe" or both, to choose among.
+        start: file of start weights.
+        pixels, labels: some training images uint8[M, S, S, C] and their labels int64[M].
+        batches: Recipe -> its training batches.
+        images: whose features are needed (train and val).
         scored: images that are scored after training.
 
     Raises:
-        BudgetError: the features do not fit; the message says what would.
+        BudgetError: nothing fits; the message says what would.
     """
-    recipe = make(epochs or _HEAD_EPOCHS, 1.0)
-    model = build_prepared(recipe, num_classes, inputs)
+    inputs, measurements = pixels[:64], []
+    recipe = next(iter(makes.values()))(epochs or 1.0)
+    model = build_prepared(recipe, num_classes, pixels)
     load_start(model, start)
-    model = fused(model, inputs[:4])
+    quick = fused(model, inputs[:4])
     share = clock.budget or 300.0
-    execution, measurements = measure_inference(model, inputs, _features, seconds=min(6.0, 0.02 * share))
-    served = Execution("cpu", "float32", "channels_last", len(inputs), execution.threads)
-    rate = inference_rate(MultiView(model, recipe.views), inputs, served, seconds=min(2.0, 0.01 * share))
+    features_by, found = measure_inference(quick, inputs, _features, seconds=min(6.0, 0.02 * share))
+    measurements += found
+    served = Execution("cpu", "float32", "channels_last", len(inputs), features_by.threads)
+    rate = inference_rate(MultiView(quick, recipe.views), inputs, served, seconds=min(2.0, 0.01 * share))
     measurements.append(Measurement(f"scoring, float32, {recipe.views} views", rate, 0.0, True))
-    speed = max(found.images_per_second for found in measurements[:-1] if found.accepted)
-    images *= recipe.views
+    speed = max(one.images_per_second for one in found if one.accepted)
     finish = finish_seconds(scored, rate)
-    sentences = (
-        execution_sentence(execution, measurements[:-1]),
-        f"The features of {images:,} views take about {images / speed:.0f} s, once; then the head is trained on them.",
-        f"{finish:.0f} s are kept for export, the exam, scoring {scored:,} images and the report.",
-    )
     until = None if clock.budget is None else clock.budget - finish
-    if until is not None and clock.elapsed + 1.1 * images / speed > until:
-        least = clock.elapsed + 1.2 * images / speed + finish
-        raise too_short(clock, f"the features of {images:,} views", least)
-    return Plan(recipe, execution, until, False, tuple(measurements), sentences)
+    feature_seconds = images * recipe.views / speed
+    kept = f"{finish:.0f} s are kept for export, the exam, scoring {scored:,} images and the report."
+
+    if "finetune" in makes and _worth_measuring(until, clock, feature_seconds):
+        recipe = makes["finetune"](epochs or 1.0)
+        tuned = build_prepared(recipe, num_classes, pixels)
+        load_start(tuned, start)
+        freeze(tuned, recipe.freeze)
+        batch = min(recipe.batch_size, len(pixels))
+        execution, ways = measure_training(
+            tuned, pixels[:batch], labels[:batch], batch, seconds=min(10.0, 0.02 * share)
+        )
+        measurements += ways
+        train = training_rate(tuned, recipe, batches(recipe), execution, seconds=0.01 * share)
+        measurements.append(Measurement("training, whole step", train, 0.0, True))
+        n = batches(recipe).n
+        needed = feature_seconds if recipe.probe_epochs else 0.0
+        left = None if until is None else until - clock.elapsed - 1.1 * needed
+        possible = epochs or _MOST_EPOCHS if left is None else _MARGIN * train * max(0.0, left) / n
+        if possible >= (epochs or _LEAST_EPOCHS):
+            chosen = epochs or min(possible, _MOST_EPOCHS)
+            what = (
+                f"The head is trained first, on features that take about {needed:.0f} s; then everything, at about "
+                f"{train:,.0f} images/s, for {chosen:.1f} epochs."
+            )
+            sentences = (execution_sentence(execution, ways), what, kept)
+            elastic = epochs is None and chosen < _MOST_EPOCHS
+            return Plan(
+                makes["finetune"](chosen), execution, until, elastic, tuple(measurements), sentences, features_by
+            )
+        if "probe" not in makes:
+            least = clock.elapsed + 1.1 * needed + 1.1 * (epochs or _LEAST_EPOCHS) * n / (_MARGIN * train) + finish
+            raise too_short(clock, f"{epochs or _LEAST_EPOCHS:g} epochs of fine-tuning", least)
+
+    if "probe" not in makes:
+        raise too_short(clock, "fine-tuning", clock.elapsed + 4 * feature_seconds + finish)
+    recipe = makes["probe"](epochs or _HEAD_EPOCHS)
+    if until is not None and clock.elapsed + 1.1 * feature_seconds > until:
+        least = clock.elapsed + 1.2 * feature_seconds + finish
+        raise too_short(clock, f"the features of {images * recipe.views:,} views", least)
+    views = images * recipe.views
+    what = (
+        f"The features of {views:,} views take about {feature_seconds:.0f} s, once; then the head is trained on them."
+    )
+    sentences = (execution_sentence(features_by, found), what, kept)
+    return Plan(recipe, features_by, until, False, tuple(measurements), sentences, features_by)
+
+
+def _worth_measuring(until: float | None, clock: Clock, feature_seconds: float) -> bool:
+    """Whether fine-tuning could fit at all: a training step costs at least three times what a feature does."""
+    if until is None:
+        return True
+    return clock.elapsed + feature_seconds * (1 + 1.5 * _LEAST_EPOCHS) < until
 
 
 def _features(module: nn.Module, pixels: Tensor) -> Tensor:

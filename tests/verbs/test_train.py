@@ -23,10 +23,11 @@ from sklearn.datasets import load_digits
 
 from lightmeter.errors import BudgetError, DataError, RecipeError, StorageError, UsageError, WeightsError
 from lightmeter.models import MODELS
+from lightmeter.models.base import layers
 from lightmeter.nouns.bundle import Bundle
 from lightmeter.nouns.evaluation import Evaluation
 from lightmeter.nouns.places import cache_folder
-from lightmeter.nouns.progress import SILENT
+from lightmeter.nouns.progress import SILENT, Silent
 from lightmeter.nouns.run import Run
 from lightmeter.optim import build_optimizer
 from lightmeter.runners import open_runner
@@ -284,16 +285,53 @@ def test_recipes_and_start_weights_must_fit_together(tmp_path: Path) -> None:
         train("digits", epochs=1.0, settings={"optimizer.rate": "1"}, out=tmp_path / "c")
 
 
-def test_start_weights_keep_a_frozen_backbone_bit_for_bit(tmp_path: Path) -> None:
+def random_backbone(path: Path) -> dict[str, torch.Tensor]:
+    """A MobileNetV2 without its head, written to `path`."""
     torch.manual_seed(0)
     backbone = {
         name: tensor
         for name, tensor in MODELS["mobilenet_v2"](2, channels=3, size=96).state_dict().items()
         if not name.startswith("classifier.")
     }
+    save_file(backbone, path)
+    return backbone
+
+
+def test_from_start_weights_the_head_is_trained_first_and_then_what_is_not_frozen(tmp_path: Path) -> None:
     start = tmp_path / "random.safetensors"
-    save_file(backbone, start)
-    result = train(str(digit_folder(tmp_path / "photos")), epochs=3.0, start=start, out=tmp_path / "run")
+    backbone = random_backbone(start)
+    said: list[str] = []
+
+    class Listening(Silent):
+        def say(self, sentence: str) -> None:
+            said.append(sentence)
+
+    result = train(
+        str(digit_folder(tmp_path / "photos")),
+        epochs=1.0,
+        start=start,
+        freeze=("stem", "block1", "-20"),
+        out=tmp_path / "run",
+        progress=Listening(),
+    )
+    recipe = Run.open(result.run).recipe
+    assert recipe.probe_epochs > 0
+    assert any(sentence.startswith("The head alone") for sentence in said)
+    last = load_file(Run.open(result.run).state / "tensors.safetensors")  # the best epoch may be the head's own
+    names = list(layers(MODELS["mobilenet_v2"](2, channels=3, size=96)))
+    changed = {name for name, tensor in backbone.items() if not np.array_equal(last[f"module.{name}"], tensor.numpy())}
+    assert {name.rpartition(".")[0] for name in changed} == {
+        name for name in names[-20:] if any(key.startswith(f"{name}.") for key in backbone)
+    }
+    assert result.values["epochs"] == 1
+
+
+def test_start_weights_keep_a_frozen_backbone_bit_for_bit(tmp_path: Path) -> None:
+    start = tmp_path / "random.safetensors"
+    backbone = random_backbone(start)
+    result = train(
+        str(digit_folder(tmp_path / "photos")), epochs=3.0, start=start, freeze=("all",), out=tmp_path / "run"
+    )
     recipe = Run.open(result.run).recipe
     assert recipe.start.startswith("random@")
     assert recipe.freeze == ("all",)
