@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from lightmeter.nouns.recipe import Recipe
@@ -56,6 +56,10 @@ class Arm:
             every seed, so that a study that is run again computes the same.
         seconds: of training, where `epochs` is 0.
         start: "" for random weights; "arm:NAME" for those of that arm with the same seed; else what `--start` takes.
+        best_of: names of earlier arms; not empty, this arm takes over the recipe function of that one among them whose
+            best validation accuracy was highest under the same seed (of equals the first), and trains it anew for its
+            own `epochs` or `seconds`. Its own `recipe` is that of the first of them, and is not used. What it computes,
+            and so its parameter counts, is not known before the others are done.
         published: test accuracy (0..1) that was published for it, where one was.
         note: a sentence on what it is.
     """
@@ -67,6 +71,7 @@ class Arm:
     epochs: float = 0.0
     seconds: float = 0.0
     start: str = ""
+    best_of: tuple[str, ...] = ()
     published: float | None = None
     note: str = ""
 
@@ -86,6 +91,11 @@ class Study:
         left_out: at each scale, what it leaves out of the published experiment; "" where nothing.
         curve: names of arms, in order of growing cost, among which the point is sought where more stops paying; empty
             where there is no such order.
+        rows_every: at each scale, epochs between two rows of a table (epoch, seconds so far, training and validation
+            accuracy) that is read off each arm's epochs, in which the point is sought where more epochs stop paying,
+            and from which the price of the next tenth of a point follows; 0 for no such table.
+        any_source: whether `--source` may put other pictures in the place of the study's. Their side and channels are
+            then those that `train` would choose, and the published figures do not belong to them.
     """
 
     name: str
@@ -97,3 +107,5 @@ class Study:
     seeds: Mapping[Scale, tuple[int, ...]]
     left_out: Mapping[Scale, str]
     curve: tuple[str, ...] = ()
+    rows_every: Mapping[Scale, int] = field(default_factory=dict)
+    any_source: bool = False
