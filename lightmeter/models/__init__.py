@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from lightmeter.errors import RecipeError
 from lightmeter.models.base import Model
+from lightmeter.models.inception_v3 import inception_v3
 from lightmeter.models.mobilenet_v2 import mobilenet_v2
 from lightmeter.models.resnet import resnet18, resnet34, resnet50
 from lightmeter.models.whitened import whitened
@@ -18,6 +19,7 @@ MODELS: dict[str, Callable[..., Model]] = {
     "resnet34": resnet34,
     "resnet50": resnet50,
     "mobilenet_v2": mobilenet_v2,
+    "inception_v3": inception_v3,
 }
 """Builders: (num_classes, *, channels, size, width, **options) -> Model."""
 

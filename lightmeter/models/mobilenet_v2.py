@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Literal
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightmeter.errors import RecipeError
 from lightmeter.models.base import Model, Normalise, mlp_head
+
+Borders = Literal["torchvision", "keras"]
 
 # Expansion of the narrow map, filters at width 1, blocks, stride of the first block.
 _STAGES = (
@@ -26,9 +31,21 @@ def _make_divisible(value: float, divisor: int = 8) -> int:
     return nearest + divisor if nearest < 0.9 * value else nearest
 
 
-def _conv_norm(inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1) -> nn.Sequential:
+class _KerasBorders(nn.Conv2d):
+    """A filter with stride 2 that pads a map of even sides at its right and lower border only, as Keras does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        padded = F.pad(x, (width % 2, 1, height % 2, 1))  # of 3x3 filters; a side of odd length on both ends
+        return F.conv2d(padded, self.weight, None, self.stride, 0, self.dilation, self.groups)
+
+
+def _conv_norm(
+    inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, borders: Borders = "torchvision"
+) -> nn.Sequential:
+    filters = _KerasBorders if borders == "keras" and stride == 2 else nn.Conv2d
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False),
+        filters(inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU6(inplace=True),
     )
@@ -37,13 +54,13 @@ def _conv_norm(inputs: int, outputs: int, kernel: int, *, stride: int = 1, group
 class _InvertedResidual(nn.Module):
     """1x1 to a wider map, depthwise 3x3, 1x1 back to a narrow one, added to the input where the shapes agree."""
 
-    def __init__(self, inputs: int, outputs: int, *, stride: int, expansion: int) -> None:
+    def __init__(self, inputs: int, outputs: int, *, stride: int, expansion: int, borders: Borders) -> None:
         super().__init__()
         hidden = inputs * expansion
         widen = [_conv_norm(inputs, hidden, 1)] if expansion != 1 else []
         self.conv = nn.Sequential(
             *widen,
-            _conv_norm(hidden, hidden, 3, stride=stride, groups=hidden),
+            _conv_norm(hidden, hidden, 3, stride=stride, groups=hidden, borders=borders),
             nn.Conv2d(hidden, outputs, 1, bias=False),
             nn.BatchNorm2d(outputs),
         )
@@ -66,6 +83,8 @@ class MobileNetV2(Model):
         width: multiplies the filters, rounded to 8; the last 1x1 filter never has fewer than 1280.
         dropout: in the head, in training.
         hidden: width of a hidden layer in the head; 0 is none.
+        borders: which borders of a map the filters with stride 2 pad: "torchvision" all four, "keras" those that
+            Keras' weights were trained with.
 
     Source: Sandler et al., 2018, as torchvision builds it. `features` is a submodule because its published
     parameters are called so; it begins with the normalisation and ends with the mean.
@@ -77,17 +96,26 @@ class MobileNetV2(Model):
     features: nn.Sequential
 
     def __init__(
-        self, num_classes: int, *, channels: int, size: int, width: float = 1.0, dropout: float = 0.2, hidden: int = 0
+        self,
+        num_classes: int,
+        *,
+        channels: int,
+        size: int,
+        width: float = 1.0,
+        dropout: float = 0.2,
+        hidden: int = 0,
+        borders: Borders = "torchvision",
     ) -> None:
         super().__init__(num_classes, channels=channels, size=size)
+        if borders not in ("torchvision", "keras"):
+            raise RecipeError(f"MobileNetV2 has no borders {borders!r}.", '"torchvision" or "keras"')
         inputs, last = _make_divisible(32 * width), _make_divisible(1280 * max(1.0, width))
-        layers: list[nn.Module] = [_conv_norm(channels, inputs, 3, stride=2)]
+        layers: list[nn.Module] = [_conv_norm(channels, inputs, 3, stride=2, borders=borders)]
         for expansion, base, depth, stride in _STAGES:
             outputs = _make_divisible(base * width)
             for position in range(depth):
-                layers.append(
-                    _InvertedResidual(inputs, outputs, stride=stride if position == 0 else 1, expansion=expansion)
-                )
+                first = stride if position == 0 else 1
+                layers.append(_InvertedResidual(inputs, outputs, stride=first, expansion=expansion, borders=borders))
                 inputs = outputs
         layers.append(_conv_norm(inputs, last, 1))
         numbered = [(str(number), layer) for number, layer in enumerate(layers)]
@@ -112,7 +140,16 @@ class MobileNetV2(Model):
 
 
 def mobilenet_v2(
-    num_classes: int, *, channels: int, size: int, width: float = 1.0, dropout: float = 0.2, hidden: int = 0
+    num_classes: int,
+    *,
+    channels: int,
+    size: int,
+    width: float = 1.0,
+    dropout: float = 0.2,
+    hidden: int = 0,
+    borders: Borders = "torchvision",
 ) -> MobileNetV2:
-    """Build a MobileNetV2."""
-    return MobileNetV2(num_classes, channels=channels, size=size, width=width, dropout=dropout, hidden=hidden)
+    """Build a MobileNetV2; see there for the options."""
+    return MobileNetV2(
+        num_classes, channels=channels, size=size, width=width, dropout=dropout, hidden=hidden, borders=borders
+    )

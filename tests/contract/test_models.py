@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,12 +26,21 @@ def _own_generator() -> Iterator[None]:
         yield
 
 
+@functools.cache
+def smallest(name: str) -> int:
+    """Side of the smallest pictures that the architecture takes."""
+    with torch.device("meta"):
+        return MODELS[name](CLASSES, channels=3, size=224).minimum_size
+
+
 def build(name: str, *, channels: int = 3, size: int = 32, width: float = 0.25) -> Model:
-    return build_model(ModelChoice(name=name, width=width), CLASSES, channels, size)
+    """A narrow model for pictures of `size`, or of the smallest side that it takes."""
+    return build_model(ModelChoice(name=name, width=width), CLASSES, channels, max(size, smallest(name)))
 
 
-def pictures(n: int, size: int = 32, channels: int = 3) -> Tensor:
-    return torch.randint(0, 256, (n, size, size, channels), dtype=torch.uint8)
+def pictures(n: int, model: Model) -> Tensor:
+    """Random ones that the model takes."""
+    return torch.randint(0, 256, (n, model.size, model.size, model.channels), dtype=torch.uint8)
 
 
 every_model = pytest.mark.parametrize("name", sorted(MODELS))
@@ -40,7 +50,8 @@ every_model = pytest.mark.parametrize("name", sorted(MODELS))
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [32, 37, 65])
 def test_logits_are_finite_float32_and_the_same_for_bytes_and_floats(name: str, channels: int, size: int) -> None:
-    model, pixels = build(name, channels=channels, size=size).eval(), pictures(3, size, channels)
+    model = build(name, channels=channels, size=size).eval()
+    pixels = pictures(3, model)
     logits = model(pixels)
     assert logits.shape == (3, CLASSES)
     assert logits.dtype == torch.float32
@@ -52,13 +63,13 @@ def test_logits_are_finite_float32_and_the_same_for_bytes_and_floats(name: str, 
 def test_logits_are_float32_under_autocast(name: str) -> None:
     model = build(name).eval()
     with torch.autocast("cpu", torch.bfloat16):
-        assert model(pictures(2)).dtype == torch.float32
+        assert model(pictures(2, model)).dtype == torch.float32
 
 
 @every_model
 def test_every_trainable_parameter_gets_a_gradient(name: str) -> None:
     model = build(name).train()
-    pixels = pictures(8)
+    pixels = pictures(8, model)
     model.prepare(pixels)
     torch.nn.functional.cross_entropy(model(pixels), torch.arange(8) % CLASSES).backward()
     for parameter_name, parameter in model.named_parameters():
@@ -72,7 +83,8 @@ def test_every_trainable_parameter_gets_a_gradient(name: str) -> None:
 
 @every_model
 def test_the_head_comes_off(name: str) -> None:
-    model, pixels = build(name).eval(), pictures(3)
+    model = build(name).eval()
+    pixels = pictures(3, model)
     features = model.features(pixels)
     linear = [layer for layer in model.head.modules() if isinstance(layer, torch.nn.Linear)]
     assert features.shape == (3, linear[0].in_features)
@@ -114,7 +126,7 @@ def test_layers_hold_every_parameter_once_and_stand_in_the_order_of_their_use(na
     used: list[str] = []
     for full, layer in known.items():
         layer.register_forward_hook(lambda *_, full=full: used.append(full))
-    model(pictures(1))
+    model(pictures(1, model))
     first_use = list(dict.fromkeys(used))
     beside = "downsample"  # a shortcut is registered after the branch that it runs beside
     assert [full for full in first_use if beside not in full] == [
@@ -148,7 +160,8 @@ def test_a_wrong_block_is_named_with_those_there_are(name: str) -> None:
 
 @every_model
 def test_weights_survive_a_file(name: str, tmp_path: Path) -> None:
-    model, pixels = build(name), pictures(4)
+    model = build(name)
+    pixels = pictures(4, model)
     model.prepare(pixels)
     model.train()(pixels)  # moves the BatchNorm statistics off their first values
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / "w.safetensors")
@@ -160,7 +173,8 @@ def test_weights_survive_a_file(name: str, tmp_path: Path) -> None:
 
 @every_model
 def test_evaluation_is_deterministic_and_treats_each_picture_alone(name: str) -> None:
-    model, pixels = build(name).eval(), pictures(2)
+    model = build(name).eval()
+    pixels = pictures(2, model)
     together = model(pixels)
     assert torch.equal(together, model(pixels))
     alone = torch.cat([model(pixels[:1]), model(pixels[1:])])
@@ -169,18 +183,19 @@ def test_evaluation_is_deterministic_and_treats_each_picture_alone(name: str) ->
 
 @every_model
 def test_the_smallest_size_works_and_a_smaller_one_is_refused(name: str) -> None:
-    least = build(name, size=64).minimum_size
+    least = smallest(name)
     model = build(name, size=least)
-    assert model.train()(pictures(2, least)).isfinite().all()
+    assert model.size == least
+    assert model.train()(pictures(2, model)).isfinite().all()
     with pytest.raises(RecipeError, match=rf"{least - 1} pixels.\n.*at least {least}"):
-        build(name, size=least - 1)
+        build_model(ModelChoice(name=name, width=0.25), CLASSES, 3, least - 1)
 
 
 @every_model
 @pytest.mark.parametrize(("channels", "classes"), [(2, 5), (4, 5), (3, 1), (3, 0)])
 def test_impossible_channels_and_classes_are_refused(name: str, channels: int, classes: int) -> None:
     with pytest.raises(RecipeError):
-        build_model(ModelChoice(name=name), classes, channels, 32)
+        build_model(ModelChoice(name=name), classes, channels, max(32, smallest(name)))
 
 
 @every_model
@@ -195,8 +210,8 @@ def test_width_is_a_dial(name: str) -> None:
 def test_a_tracer_can_follow_it_with_any_number_of_pictures(name: str) -> None:
     model = build(name).eval()
     count = torch.export.Dim("n")
-    program = torch.export.export(model, (pictures(2),), dynamic_shapes=({0: count},)).module()
-    pixels = pictures(3)
+    program = torch.export.export(model, (pictures(2, model),), dynamic_shapes=({0: count},)).module()
+    pixels = pictures(3, model)
     torch.testing.assert_close(program(pixels), model(pixels), rtol=1e-5, atol=1e-5)
 
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from lightmeter.errors import RecipeError
 from lightmeter.models import MODELS
-from lightmeter.models.mobilenet_v2 import _make_divisible
+from lightmeter.models.mobilenet_v2 import _KerasBorders, _make_divisible
 from lightmeter.models.pretrained import architecture_of, load_start
 from lightmeter.nouns.preprocess import Preprocess
 
@@ -55,6 +56,36 @@ def test_dropout_works_in_training_alone() -> None:
     assert not torch.equal(model(pixels), model(pixels))
     model.eval()
     assert torch.equal(model(pixels), model(pixels))
+
+
+@pytest.mark.parametrize("side", [5, 6, 32, 33])
+def test_keras_borders_are_those_of_its_same_padding(side: int) -> None:
+    convolution = _KerasBorders(2, 3, 3, stride=2, padding=1, bias=False)
+    x = torch.randn(1, 2, side, side)
+    outputs = -(-side // 2)
+    total = (outputs - 1) * 2 + 3 - side  # TensorFlow's rule: what is odd of it goes to the end
+    before, after = total // 2, total - total // 2
+    slow = torch.zeros(1, 3, outputs, outputs)
+    padded = torch.zeros(1, 2, side + total, side + total)
+    padded[:, :, before : before + side, before : before + side] = x
+    assert padded.shape[2] == side + before + after
+    for row in range(outputs):
+        for column in range(outputs):
+            window = padded[0, :, 2 * row : 2 * row + 3, 2 * column : 2 * column + 3]
+            slow[0, :, row, column] = (convolution.weight * window).sum(dim=(1, 2, 3))
+    torch.testing.assert_close(convolution(x), slow)
+
+
+def test_borders_are_an_option_without_parameters() -> None:
+    plain, keras = (
+        MODELS["mobilenet_v2"](4, channels=3, size=32, width=0.25, borders=borders).eval()
+        for borders in ("torchvision", "keras")
+    )
+    keras.load_state_dict(plain.state_dict())
+    pixels = torch.randint(0, 256, (1, 32, 32, 3), dtype=torch.uint8)
+    assert not torch.equal(keras(pixels), plain(pixels))
+    with pytest.raises(RecipeError, match="no borders 'tensorflow'"):
+        MODELS["mobilenet_v2"](4, channels=3, size=32, borders="tensorflow")
 
 
 def _some(folder: Path, each: int) -> tuple[torch.Tensor, NDArray[np.int64]]:

@@ -37,19 +37,19 @@ def written(path: Path, state: dict[str, Tensor]) -> Path:
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_a_model_starts_as_the_one_that_was_saved(name: str, tmp_path: Path) -> None:
-    source, model = build(name).eval(), build(name).eval()
+    source, model = build(name, size=128).eval(), build(name, size=128).eval()
     path = written(tmp_path / "start.safetensors", source.state_dict())
     report = load_start(model, path)
     assert set(report.loaded) == set(source.state_dict())
     assert (report.missing, report.unexpected, report.notes) == ((), (), ())
-    pixels = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
+    pixels = torch.randint(0, 256, (2, 128, 128, 3), dtype=torch.uint8)
     assert torch.equal(model(pixels), source(pixels))
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 @pytest.mark.parametrize("bare", [False, True])
 def test_the_architecture_is_recognised(name: str, bare: bool, tmp_path: Path) -> None:
-    state = build(name).state_dict()
+    state = build(name, size=128).state_dict()
     if bare:  # as published: no pixel constants, no head, no counters
         outside = ("normalise.", "fc.", "head.", "classifier.", "features.normalise.")
         state = {key: v for key, v in state.items() if not key.startswith(outside) and "num_batches" not in key}
