@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lightmeter.models.base import Model
+from lightmeter.models.base import Model, Normalise
 from lightmeter.models.fused import fused
 from lightmeter.nouns.files import write_atomic
 from lightmeter.nouns.pack import Pack
@@ -37,7 +37,7 @@ def features(
         start: the identity of the backbone's weights, part of the cache's key.
         cache: folder for the result; a second call reads it.
     """
-    what = [pack.path.name, start, type(model).__name__, str(execution.document()), str(mirror)]
+    what = [pack.path.name, start, _architecture(model), str(execution.document()), str(mirror)]
     identity = "|".join([*what, hashlib.sha256(rows.tobytes()).hexdigest()])
     path = cache / "features" / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npy"
     if path.exists():
@@ -65,6 +65,16 @@ def features(
     np.save(buffer, result.numpy(), allow_pickle=False)
     write_atomic(path, buffer.getvalue())
     return result
+
+
+def _architecture(model: Model) -> str:
+    """What decides the features beside the weights: the parts before the head, and the scale of its pixels.
+
+    One file of weights can start networks that differ in options, such as which borders are padded.
+    """
+    parts = [f"{name}: {part!r}" for name, part in model.named_children() if name != model.head_name]
+    scales = [part for part in model.modules() if isinstance(part, Normalise)]
+    return " ".join([*parts, *(str((part.mean.flatten().tolist(), part.std.flatten().tolist())) for part in scales)])
 
 
 def standardise(train: Tensor, head: nn.Module) -> tuple[Tensor, Tensor]:

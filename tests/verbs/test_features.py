@@ -37,6 +37,10 @@ def test_features_are_the_models_under_each_view_and_come_from_the_cache_again(t
     assert torch.equal(found, again)
     features(other, packed, rows, PLAIN, mirror=True, start="other@0", cache=tmp_path)
     assert len(list((tmp_path / "features").iterdir())) == 2
+    with torch.no_grad():
+        other.get_submodule("features.normalise").std.mul_(2)  # type: ignore[operator]
+    features(other, packed, rows, PLAIN, mirror=True, start="none@0", cache=tmp_path)  # sees other pixels
+    assert len(list((tmp_path / "features").iterdir())) == 3
     kept[0].write_bytes(b"damaged")
     torch.testing.assert_close(
         features(model, packed, rows, PLAIN, mirror=True, start="none@0", cache=tmp_path), found, atol=1e-3, rtol=1e-3
