@@ -33,8 +33,9 @@ def frozen_batchnorm() -> Study:
         title="Trains well, tests at chance: frozen BatchNorm",
         question=(
             "InceptionV3 from ImageNet, frozen, with a new head for 200 classes trained well and then named 0.42 % of "
-            "the test pictures right, less than chance, with a loss of 16. Nobody found the cause. Is it BatchNorm "
-            "that uses the statistics of each batch in training and those of ImageNet in the test, and what cures it?"
+            "the test pictures right, which is chance, with a loss of 16. Nobody found the cause. Is it BatchNorm that "
+            "uses the statistics of each batch in training and those of ImageNet in the test, does it take pixels on "
+            "another scale than ImageNet's as well, and what cures it?"
         ),
         published={
             "parameters": "24,105,960, of which 2,303,176 are trained",

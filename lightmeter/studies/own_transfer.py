@@ -8,7 +8,7 @@ from lightmeter.studies.base import Arm, MakeRecipe, Pictures, Scale, Study
 from lightmeter.studies.settings import SEEDS, SMOKE, at, cifar, faithful, one_cycle, tiny
 
 _HEAD: dict[str, int | float | bool | str] = {"hidden": 512, "dropout": 0.5}
-_VGG16 = "vgg16-imagenet"
+_VGG16 = "vgg16"
 
 
 def base(scale: Scale) -> Arm:
