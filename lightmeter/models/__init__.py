@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lightmeter.errors import RecipeError
+from lightmeter.models.alexnet32 import alexnet32
 from lightmeter.models.base import Model
+from lightmeter.models.compact_cnn import compact_cnn
 from lightmeter.models.inception_v3 import inception_v3
 from lightmeter.models.mobilenet_v2 import mobilenet_v2
 from lightmeter.models.resnet import resnet18, resnet34, resnet50
+from lightmeter.models.tiny_cnn import tiny_cnn
+from lightmeter.models.vgg16 import vgg16, vgg19
+from lightmeter.models.vgg_blocks import vgg_blocks
 from lightmeter.models.whitened import whitened
 from lightmeter.nouns.parts import check_options, resolve
 from lightmeter.nouns.recipe import ModelChoice
@@ -20,6 +25,12 @@ MODELS: dict[str, Callable[..., Model]] = {
     "resnet50": resnet50,
     "mobilenet_v2": mobilenet_v2,
     "inception_v3": inception_v3,
+    "vgg16": vgg16,
+    "vgg19": vgg19,
+    "vgg_blocks": vgg_blocks,
+    "tiny_cnn": tiny_cnn,
+    "alexnet32": alexnet32,
+    "compact_cnn": compact_cnn,
 }
 """Builders: (num_classes, *, channels, size, width, **options) -> Model."""
 
