@@ -10,11 +10,11 @@ from typing import Annotated
 
 import typer
 
-from lightmeter.cli import checks, data, serving, show, training
+from lightmeter.cli import checks, data, serving, show, training, weights
 from lightmeter.errors import LightmeterError, UsageError
 
 EXTRAS = {
-    "train": ("jinja2", "matplotlib", "onnx", "onnxscript", "pyarrow", "scipy", "sklearn", "torch"),
+    "train": ("h5py", "jinja2", "matplotlib", "onnx", "onnxscript", "pyarrow", "scipy", "sklearn", "torch"),
     "serve": ("fastapi", "multipart", "prometheus_client", "python_multipart", "starlette", "uvicorn"),
 }
 """extra -> the top-level modules that it brings."""
@@ -31,6 +31,7 @@ app = typer.Typer(
     epilog="Begin with: lightmeter train digits --budget 30s",
 )
 data.add_to(app)
+weights.add_to(app)
 training.add_to(app)
 serving.add_to(app)
 checks.add_to(app)

@@ -52,7 +52,12 @@ def train(
         float | None, typer.Option(metavar="N", help="Passes over the pictures, instead of a budget.")
     ] = None,
     recipe: Annotated[str, typer.Option(metavar="NAME", help="Name of a recipe; auto lets the meter choose.")] = "auto",
-    start: Annotated[Path | None, typer.Option(metavar="FILE", help="Start weights: a .safetensors file.")] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WEIGHTS|RUN|BUNDLE", help="Start weights: a .safetensors file, a run, a bundle or a name."
+        ),
+    ] = None,
     freeze: Annotated[
         list[str] | None, typer.Option(metavar="BLOCK|N|all", help="Block not to train; all trains the head alone.")
     ] = None,

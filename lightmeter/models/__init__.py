@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from lightmeter.errors import RecipeError
@@ -11,6 +12,7 @@ from lightmeter.models.compact_cnn import compact_cnn
 from lightmeter.models.inception_v3 import inception_v3
 from lightmeter.models.mobilenet_v2 import mobilenet_v2
 from lightmeter.models.resnet import resnet18, resnet34, resnet50
+from lightmeter.models.timm_model import PREFIX, timm_model
 from lightmeter.models.tiny_cnn import tiny_cnn
 from lightmeter.models.vgg16 import vgg16, vgg19
 from lightmeter.models.vgg_blocks import vgg_blocks
@@ -41,7 +43,7 @@ def build_model(choice: ModelChoice, num_classes: int, channels: int, size: int)
     Whoever wants them from a seed forks that generator around the call, as torch's own initialisers know no other.
 
     Args:
-        choice: a name in `MODELS` or "package.module:function", its width and further options.
+        choice: a name in `MODELS`, "timm:<name>" or "package.module:function", its width and further options.
         num_classes: width of the logits.
         channels: of the pictures, 1 or 3.
         size: side of the pictures in pixels.
@@ -49,7 +51,10 @@ def build_model(choice: ModelChoice, num_classes: int, channels: int, size: int)
     Raises:
         RecipeError: no such model or option, or pictures that it cannot take.
     """
-    builder = resolve(MODELS, choice.name, kind="model")
+    if choice.name.startswith(PREFIX):
+        builder: Callable[..., Model] = functools.partial(timm_model, choice.name.removeprefix(PREFIX))
+    else:
+        builder = resolve(MODELS, choice.name, kind="model")
     check_options(builder, {"width": choice.width, **choice.options}, kind="model", name=choice.name)
     taken = {"channels", "size", "width"} & set(choice.options)
     if taken:

@@ -56,14 +56,13 @@ def identity(path: Path) -> str:
 
 def architecture_of(path: Path) -> str:
     """The name in `MODELS` whose parameters the file holds. Raises WeightsError where it is none."""
-    names = set(_shapes(path))
+    names = set(shapes(path))
     found = []
     for architecture, builder in MODELS.items():
         with torch.device("meta"):  # names only: nothing is allocated or drawn
-            model = builder(2, channels=3, size=224)
-        backbone = _backbone(model)
-        if backbone <= names:
-            found.append((len(backbone), architecture))
+            needed = backbone(builder(2, channels=3, size=224))
+        if needed <= names:
+            found.append((len(needed), architecture))
     if not found:
         raise WeightsError(
             f"{path.name} holds the weights of no architecture known here.",
@@ -86,31 +85,31 @@ def load_start(model: Model, path: Path, *, sum_channels: bool = True) -> StartR
         WeightsError: not such a file, a tensor of another shape (it and both shapes are named), tensors that are
             lacking, or tensors of a larger network.
     """
-    shapes, own, notes = _shapes(path), model.state_dict(), []
+    theirs, own, notes = shapes(path), model.state_dict(), []
     head = {name for name in own if name.startswith(f"{model.head_name}.")}
-    fixed = _constants(model)
-    lacking = sorted(_backbone(model) - set(shapes))
+    fixed = constants(model)
+    lacking = sorted(backbone(model) - set(theirs))
     if lacking:
         raise WeightsError(
-            f"{path.name} lacks {len(lacking)} tensors of {type(model).__name__}: {_some(lacking)}.",
+            f"{path.name} lacks {len(lacking)} tensors of {type(model).__name__}: {some(lacking)}.",
             "weights of the same architecture, under torchvision's names",
         )
-    unexpected = sorted(set(shapes) - set(own))
-    parts = {name.partition(".")[0] for name in _backbone(model)}
+    unexpected = sorted(set(theirs) - set(own))
+    parts = {name.partition(".")[0] for name in backbone(model)}
     larger = [name for name in unexpected if name.partition(".")[0] in parts]
     if larger:
         raise WeightsError(
-            f"{path.name} holds {len(larger)} tensors that {type(model).__name__} has no place for: {_some(larger)}.",
+            f"{path.name} holds {len(larger)} tensors that {type(model).__name__} has no place for: {some(larger)}.",
             "weights of the same architecture and depth",
         )
     if unexpected:
-        notes.append(f"Left out, as the model has no such part: {_some(unexpected)}.")
+        notes.append(f"Left out, as the model has no such part: {some(unexpected)}.")
 
-    wanted = (set(own) & set(shapes)) - head
-    if all(name in shapes and shapes[name] == tuple(own[name].shape) for name in head):
+    wanted = (set(own) & set(theirs)) - head
+    if all(name in theirs and theirs[name] == tuple(own[name].shape) for name in head):
         wanted |= head
-    elif head & set(shapes):
-        notes.append(_other_head(head, shapes, model))
+    elif head & set(theirs):
+        notes.append(_other_head(head, theirs, model))
     else:
         notes.append("It has no head: a fresh one was put in its place.")
 
@@ -125,10 +124,11 @@ def load_start(model: Model, path: Path, *, sum_channels: bool = True) -> StartR
             if not torch.isfinite(value).all():
                 raise WeightsError(f"{path.name}: {name} holds a value that is not finite.", "finite weights")
             if value.shape != target.shape and sum_channels and _grey(value, target):
-                if name in fixed:
-                    continue  # the mean and deviation of grey pixels stay
-                value = value.float().sum(dim=1, keepdim=True)
-                notes.append(f"{name} was summed over its three channels, for grey pictures.")
+                if name in fixed:  # the mean and deviation of grey pixels, as those of their three equal channels
+                    value = value.float().mean(dim=1, keepdim=True)
+                else:
+                    value = value.float().sum(dim=1, keepdim=True)
+                    notes.append(f"{name} was summed over its three channels, for grey pictures.")
             if value.shape != target.shape:
                 raise WeightsError(
                     f"{path.name}: {name} has the shape {tuple(value.shape)}.",
@@ -165,7 +165,7 @@ def _check(path: Path) -> None:
         raise WeightsError(f"There is no file {path}.", "an existing .safetensors file")
 
 
-def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes, from the header alone."""
     _check(path)
     try:
@@ -175,15 +175,15 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
         raise WeightsError(f"{path.name} cannot be read ({error}).", "a whole .safetensors file") from error
 
 
-def _constants(model: Model) -> set[str]:
+def constants(model: Model) -> set[str]:
     """Names of the pixel constants, which an unmodified published file does not hold."""
     prefixes = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, Normalise))
     return {name for name in model.state_dict() if name.startswith(prefixes)}
 
 
-def _backbone(model: Model) -> set[str]:
+def backbone(model: Model) -> set[str]:
     """Names that a file must hold: all but the head, pixel constants and counters."""
-    free = _constants(model)
+    free = constants(model)
     return {
         name
         for name in model.state_dict()
@@ -201,6 +201,7 @@ def _grey(value: Tensor, target: Tensor) -> bool:
     )
 
 
-def _some(names: Iterable[str]) -> str:
+def some(names: Iterable[str]) -> str:
+    """The first four of them, for a message."""
     listed = list(names)
     return ", ".join(listed[:4]) + (", ..." if len(listed) > 4 else "")

@@ -14,6 +14,7 @@ _STAGE_WIDTHS = (64, 128, 256, 512)
 _SMALL_AT_MOST = 64  # side up to which "by_size" keeps the resolution: ImageNet's stem hands on a quarter of it
 
 Stem = Literal["by_size", "small", "imagenet"]
+Stride = Literal["3x3", "1x1"]
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -52,12 +53,14 @@ class _Bottleneck(nn.Module):
     """1x1 to fewer planes, 3x3 with the stride, 1x1 to four times as many, of 50 layers."""
 
     expansion = 4
+    strided: Stride = "3x3"
 
     def __init__(self, inputs: int, planes: int, stride: int) -> None:
         super().__init__()
         outputs = self.expansion * planes
-        self.conv1, self.bn1 = _conv(inputs, planes, 1), nn.BatchNorm2d(planes)
-        self.conv2, self.bn2 = _conv(planes, planes, 3, stride), nn.BatchNorm2d(planes)
+        first, second = (stride, 1) if self.strided == "1x1" else (1, stride)
+        self.conv1, self.bn1 = _conv(inputs, planes, 1, first), nn.BatchNorm2d(planes)
+        self.conv2, self.bn2 = _conv(planes, planes, 3, second), nn.BatchNorm2d(planes)
         self.conv3, self.bn3 = _conv(planes, outputs, 1), nn.BatchNorm2d(outputs)
         self.downsample = _shortcut(inputs, outputs, stride)
 
@@ -70,6 +73,12 @@ class _Bottleneck(nn.Module):
         out = F.relu(self.bn2(self.conv2(out)), inplace=True)
         out = self.bn3(self.conv3(out))
         return F.relu(out + self.downsample(x), inplace=True)
+
+
+class _EarlyBottleneck(_Bottleneck):
+    """As in the paper and in Keras: the first 1x1 has the stride, and three quarters of its input go unread."""
+
+    strided = "1x1"
 
 
 class ResNet(Model):
@@ -181,10 +190,15 @@ def resnet50(
     width: float = 1.0,
     stem: Stem = "by_size",
     zero_init: bool = False,
+    stride: Stride = "3x3",
 ) -> ResNet:
-    """50 layers; see ResNet for the options."""
+    """50 layers; see ResNet for the options. `stride` is the filter of a bottleneck that halves the map."""
+    if stride not in ("3x3", "1x1"):
+        raise RecipeError(
+            f"ResNet-50 has no stride {stride!r}.", '"3x3", as torchvision, or "1x1", as the paper and Keras'
+        )
     return ResNet(
-        _Bottleneck,
+        _Bottleneck if stride == "3x3" else _EarlyBottleneck,
         (3, 4, 6, 3),
         num_classes,
         channels=channels,

@@ -21,6 +21,7 @@ from lightmeter.runners import open_runner
 from lightmeter.sources import open_source
 from lightmeter.verbs.evaluate import document, open_test, score
 from lightmeter.verbs.pack import pack
+from lightmeter.verbs.start import provenance
 from lightmeter.verbs.verify import bundle_in
 
 OnBad = Literal["error", "quarantine"]
@@ -114,7 +115,6 @@ def export(path: Path, out: Path | None = None, *, progress: Progress = SILENT) 
     preprocess, classes = recipe.preprocess, tuple(data["classes"])
     model = build_model(recipe.model, len(classes), channels=preprocess.channels, size=preprocess.size)
     model.load_state_dict(load_file(run.weights))
-    kept = ("name", "n", "source", "official", "fingerprint")
     target = out or run.bundle
     exam = write_bundle(
         target,
@@ -125,7 +125,7 @@ def export(path: Path, out: Path | None = None, *, progress: Progress = SILENT) 
         abstain_below=result["calibration"]["abstain_below"],
         recipe_key=recipe.key(),
         scores={name: result[name] for name in ("val", "test")},
-        provenance={**{name: data[name] for name in kept}, "start": recipe.start},
+        provenance=provenance(run, recipe, data),
         exam=_exam_pictures(run, progress),
     )
     return {"bundle": str(target), "exam": exam.document()}

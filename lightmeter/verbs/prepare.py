@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from lightmeter.errors import BadImageError, RecipeError
+from lightmeter.errors import BadImageError, RecipeError, WeightsError
 from lightmeter.nouns.dataset import Dataset
 from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.parts import resolve
 from lightmeter.nouns.preprocess import ImageFacts, Preprocess, describe
 from lightmeter.nouns.progress import Progress
-from lightmeter.nouns.recipe import ModelChoice, Recipe, explain, lay_over
+from lightmeter.nouns.recipe import Recipe, explain, lay_over
 from lightmeter.nouns.run import Run
 from lightmeter.nouns.split import Split
 from lightmeter.recipes import RECIPES, TRANSFER, Facts
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.meter import WIDTHS, Plan, finish_seconds, meter, too_short
 from lightmeter.verbs.mirror import measure_mirror
+from lightmeter.verbs.start import Start, open_start
 from lightmeter.verbs.training import Data, Training
 
 if TYPE_CHECKING:
@@ -31,13 +32,25 @@ _LOOKED_AT = 64  # pictures whose headers tell the usual size
 _SCRATCH_SIZES = (32, 48, 64, 96, 128)
 
 
-def choose_preprocess(dataset: Dataset, request: Request, clock: Clock) -> Preprocess:
-    """Canvas size and channels: native for small pictures, else what the budget and the start weights suggest."""
+def start_of(request: Request) -> Start | None:
+    """The weights that were asked for, if any. Raises WeightsError, FormatError, BundleError."""
+    if request.start is None:
+        return None
+    return open_start(request.start, builder=request.settings.get("model.name", ""))
+
+
+def choose_preprocess(dataset: Dataset, request: Request, clock: Clock, start: Start | None = None) -> Preprocess:
+    """Canvas size and channels: native for small pictures, else what the budget and the start weights suggest.
+
+    Weights of our own bring their canvas with them.
+    """
     facts = list(_headers(dataset))
     sides = sorted(min(fact.width, fact.height) for fact in facts)
     usual = sides[len(sides) // 2] if sides else 64
     grey = bool(facts) and all(fact.mode in ("L", "1", "I;16") for fact in facts)
-    if request.start is not None:
+    if start is not None and start.preprocess is not None:
+        preprocess = start.preprocess
+    elif start is not None:
         preprocess = Preprocess(size=min(224, max(96, round(usual / 32) * 32)), channels=3)
     elif usual <= 48:
         preprocess = Preprocess(size=max(8, usual), channels=1 if grey else 3)
@@ -61,17 +74,28 @@ def prepare(
     learning = split.learning
     data = Data(dataset, pack, learning, pack.rows(learning.train), pack.rows(learning.val))
     scored = len(split.val) + len(split.test)
+    start = start_of(request)
+    path = None if start is None else start.path
     if run.has("plan"):
-        return Training(run, data, Plan.parse(run.read("plan"), run.recipe), request.start, scored, clock, progress)
-    plan = choose(request, data, scored, clock, progress)
+        plan = Plan.parse(run.read("plan"), run.recipe)
+        if start is not None and start.identity != plan.recipe.start:
+            raise WeightsError(
+                f"This run began from {plan.recipe.start}, and {request.start} is {start.identity} now.",
+                "the same weights",
+                "put them back, or start a new run with another --out.",
+            )
+        return Training(run, data, plan, path, scored, clock, progress)
+    plan = choose(request, data, scored, clock, progress, start)
     run.write("recipe", {"key": plan.recipe.key(), "recipe": plan.recipe.document()})
     run.write("plan", {"budget": clock.budget, **plan.document(), "phases": []})
     for sentence in plan.sentences:
         progress.say(sentence)
-    return Training(run, data, plan, request.start, scored, clock, progress)
+    return Training(run, data, plan, path, scored, clock, progress)
 
 
-def choose(request: Request, data: Data, scored: int, clock: Clock, progress: Progress) -> Plan:
+def choose(
+    request: Request, data: Data, scored: int, clock: Clock, progress: Progress, start: Start | None = None
+) -> Plan:
     """From measurements to a Plan. Raises BudgetError, RecipeError, WeightsError."""
     if clock.left < finish_seconds(0, 1.0):  # no need to measure what cannot fit
         raise too_short(clock, "anything", clock.elapsed + 2 * finish_seconds(0, 1.0))
@@ -81,15 +105,13 @@ def choose(request: Request, data: Data, scored: int, clock: Clock, progress: Pr
     classes = len(data.dataset.classes)
     facts = Facts(len(data.train_rows), classes, data.pack.preprocess, mirror.safe, request.seed)
     settings = {name: value for name, value in request.settings.items() if not name.startswith("preprocess.")}
-    transfer = request.start is not None
+    transfer = start is not None
     if request.recipe != "auto":
         names: tuple[str, ...] = (request.recipe,)
     elif transfer:
         names = ("probe",) if request.freeze == ("all",) else ("finetune", "probe")
     else:
         names = ("fast",)
-    if request.start is not None:
-        from lightmeter.models.pretrained import architecture_of, identity
     if transfer != (names[0] in TRANSFER):
         raise RecipeError(
             f"The recipe {names[0]!r} was asked for {'with' if transfer else 'without'} start weights.",
@@ -102,18 +124,19 @@ def choose(request: Request, data: Data, scored: int, clock: Clock, progress: Pr
             made = made.model_copy(update={"freeze": request.freeze})
         return made.override(settings)
 
-    if request.start is not None:
+    if start is not None:
+        from lightmeter.models.foreign import choice_of
         from lightmeter.verbs.transfer import plan_transfer
 
-        start = {"start": identity(request.start), "model": ModelChoice(name=architecture_of(request.start))}
+        begin = {"start": start.identity, "model": start.model or choice_of(start.path)}
 
         def maker(name: str) -> Callable[[float], Recipe]:
             function = resolve(RECIPES, name, kind="recipe")
-            return lambda epochs: finished(function(facts, epochs=epochs, **start))
+            return lambda epochs: finished(function(facts, epochs=epochs, **begin))
 
         plan = plan_transfer(
             {name: maker(name) for name in names},
-            request.start,
+            start.path,
             data.pixels(2000),
             data.labels(2000),
             data.batches,

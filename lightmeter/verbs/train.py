@@ -37,7 +37,7 @@ class TrainOptions(TypedDict, total=False):
     budget: float | None
     epochs: float | None
     recipe: str
-    start: Path | None
+    start: str | Path | None
     freeze: tuple[str, ...]
     settings: dict[str, str]
     seed: int
@@ -59,7 +59,7 @@ class Request(BaseModel):
         budget: seconds, from process start to the last file written.
         epochs: instead of, or within, the budget.
         recipe: a name in `RECIPES`, or "auto".
-        start: safetensors file of start weights.
+        start: weights to start from: a .safetensors file, a run, a bundle or a name; see `open_start`.
         freeze: blocks not to train, or ("all",).
         settings: `{"optimizer.lr": "0.1"}`, laid over the recipe.
         on_bad: "error" or "quarantine".
@@ -72,7 +72,7 @@ class Request(BaseModel):
     budget: float | None = Field(default=None, gt=0)
     epochs: float | None = Field(default=None, gt=0)
     recipe: str = "auto"
-    start: Path | None = None
+    start: str | None = None
     freeze: tuple[str, ...] = ()
     settings: dict[str, str] = {}
     seed: int = Field(default=0, ge=0)
@@ -130,6 +130,8 @@ def train(
         KeyboardInterrupt: stopped by Ctrl-C, or while it learns by SIGTERM; resumable.
     """
     out = options.pop("out", None)
+    if options.get("start") is not None:
+        options["start"] = str(options["start"])
     if resume:
         if out is None:
             raise UsageError("--resume was given without --out.", "the folder of the run to go on with")
@@ -166,9 +168,12 @@ class _Job:
     def go(self) -> TrainResult:
         """Do the job, leaving out what an earlier, interrupted attempt has done."""
         # Imported here: PyTorch takes seconds to load, and a mistake in the arguments should show at once.
-        from lightmeter.verbs.prepare import choose_preprocess, prepare
+        from lightmeter.verbs.prepare import choose_preprocess, prepare, start_of
 
         request, run, clock, progress = self.request, self.run, self.clock, self.progress
+        start = start_of(request)  # first, as what is wrong with it should show before any picture is decoded
+        if start is not None:
+            run.write("start", start.document())
         phases = _Phases(clock, run)
         dataset = open_source(
             request.source,
@@ -182,7 +187,7 @@ class _Job:
         )
         check(dataset)
         phases.end("open the source")
-        preprocess = choose_preprocess(dataset, request, clock)
+        preprocess = choose_preprocess(dataset, request, clock, start)
         pack = build_pack(dataset, preprocess, cache=cache_folder(), on_bad=request.on_bad, progress=progress)
         looked = check(dataset, pack)  # again: what could not be decoded may have been the last of its class
         for warning in looked.warnings:

@@ -37,6 +37,7 @@ from lightmeter.verbs.finish import BATCH, Finisher
 from lightmeter.verbs.fit import steps, validate
 from lightmeter.verbs.learn import digest, learn
 from lightmeter.verbs.meter import Plan, build_prepared, finish_seconds
+from lightmeter.verbs.start import provenance
 from lightmeter.verbs.state import Counters, State
 
 _INTERIM_FROM = 120.0  # seconds of budget from which a first bundle is written early; it costs about 15
@@ -117,9 +118,6 @@ class Training:
         self.scored = scored
         self.classes = data.dataset.classes
         self.model = build_prepared(recipe, len(self.classes), data.pixels(2000))
-        summary = data.dataset.summary()
-        kept = ("name", "n", "source", "official", "fingerprint")
-        provenance = {**{name: summary[name] for name in kept}, "start": recipe.start}
         if start is not None:
             from lightmeter.models.pretrained import load_start
 
@@ -127,7 +125,7 @@ class Training:
         self.frozen = freeze(self.model, recipe.freeze) if recipe.freeze else ()
         self.module: nn.Module = self.model
         self.standard: tuple[Tensor, Tensor] | None = None
-        self.provenance = provenance
+        self.provenance = provenance(run, recipe, data.dataset.summary())
 
     @property
     def on_features(self) -> bool:

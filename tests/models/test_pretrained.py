@@ -157,10 +157,17 @@ def test_rgb_filters_are_summed_for_grey_pictures_and_said(tmp_path: Path) -> No
     path = written(tmp_path / "w.safetensors", source.state_dict())
     report = load_start(model, path)
     assert torch.equal(model.get_parameter("conv1.weight")[:, 0], source.get_parameter("conv1.weight").sum(dim=1))
-    assert torch.equal(model.get_buffer("normalise.mean"), constants)
+    torch.testing.assert_close(model.get_buffer("normalise.mean"), constants)
     assert "conv1.weight was summed over its three channels" in report.sentence
     with pytest.raises(WeightsError, match=r"conv1.weight has the shape \(8, 3, 3, 3\).\nExpected: \(8, 1, 3, 3\)"):
         load_start(build(channels=1), path, sum_channels=False)
+
+
+def test_pixel_constants_of_the_file_are_taken_for_grey_pictures_too(tmp_path: Path) -> None:
+    state = {**build().state_dict(), "normalise.mean": torch.tensor([[[[120.0]], [[110.0]], [[130.0]]]])}
+    model = build(channels=1)
+    load_start(model, written(tmp_path / "w.safetensors", state))
+    assert model.get_buffer("normalise.mean").tolist() == [[[[120.0]]]]
 
 
 def test_summed_filters_see_a_grey_picture_nearly_as_the_rgb_model_does(tmp_path: Path) -> None:
