@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lightmeter.studies.base import Arm, Pictures, Scale, Study
-from lightmeter.studies.settings import SEEDS, SMOKE, TWO_CLASSES, at, faithful, fast, tiny
+from lightmeter.studies.settings import SEEDS, SMOKE, TWO_CLASSES, at, faithful, fast, tiny, width
 
 _ASSUMED = "Adam at 0.0001: the publication does not say."
 
@@ -37,7 +37,7 @@ def alexnet() -> Study:
 
 def _arms(scale: Scale) -> tuple[Arm, ...]:
     pictures = tiny(scale, cpu=5000)
-    recipe = faithful("alexnet32", lr=1e-4)
+    recipe = faithful("alexnet32", width=width(scale), lr=1e-4)
     return (
         Arm(
             "faithful-half",
@@ -61,7 +61,7 @@ def _arms(scale: Scale) -> tuple[Arm, ...]:
             "ours",
             "ours",
             pictures,
-            fast(),
+            fast(width(scale)),
             epochs=at(scale, full=30.0, cpu=16.0, smoke=1.0),
             note="The whitened network with Muon, moved pictures and six views.",
         ),
@@ -101,7 +101,7 @@ def _pairs(scale: Scale) -> tuple[Arm, ...]:
                 f"faithful-{slug(*pair)}",
                 "faithful",
                 pictures,
-                faithful("alexnet32", lr=1e-4, batch_size=46),
+                faithful("alexnet32", width=width(scale), lr=1e-4, batch_size=46),
                 epochs=at(scale, full=500.0, cpu=12.0, smoke=1.0),
                 published=0.996,
                 note=f"{pair[0]} or {pair[1]}; batches of 46. {_ASSUMED}",
@@ -112,7 +112,7 @@ def _pairs(scale: Scale) -> tuple[Arm, ...]:
                 f"ours-{slug(*pair)}",
                 "ours",
                 pictures,
-                fast(),
+                fast(width(scale)),
                 epochs=at(scale, full=60.0, cpu=20.0, smoke=1.0),
                 note=f"{pair[0]} or {pair[1]}; the whitened network, from random weights too.",
             )

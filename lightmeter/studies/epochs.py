@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lightmeter.studies.base import Arm, Pictures, Scale, Study
-from lightmeter.studies.settings import SEEDS, SMOKE, at, faithful, fast
+from lightmeter.studies.settings import SEEDS, SMOKE, at, faithful, fast, width
 
 
 def epochs() -> Study:
@@ -44,7 +44,7 @@ def _arms(scale: Scale) -> tuple[Arm, ...]:
             "faithful",
             "faithful",
             pictures,
-            faithful("resnet50", options={"stem": "imagenet"}, batch_size=128),
+            faithful("resnet50", options={"stem": "imagenet"}, width=width(scale), batch_size=128),
             epochs=at(scale, full=200.0, cpu=8.0, smoke=2.0),
             published=0.9066,
             note=(
@@ -56,7 +56,7 @@ def _arms(scale: Scale) -> tuple[Arm, ...]:
             "ours",
             "ours",
             pictures,
-            fast(at(scale, full=1.0, cpu=0.5, smoke=0.5)),
+            fast(width(scale, cpu=0.5)),
             epochs=at(scale, full=30.0, cpu=6.0, smoke=1.0),
             note="The whitened network with Muon, moved pictures and averaged views, over a falling rate.",
         ),

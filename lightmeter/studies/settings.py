@@ -12,7 +12,10 @@ T = TypeVar("T")
 
 SEEDS: dict[Scale, tuple[int, ...]] = {"smoke": (0,), "cpu": (0, 1, 2), "full": (0, 1, 2)}
 
-SMOKE = "a handful of pictures and one epoch: it shows that every part runs, and no figure of it means anything."
+SMOKE = (
+    "a handful of pictures, one epoch, large networks at a quarter of their width: it shows that every part runs, "
+    "and no figure of it means anything."
+)
 """What every study leaves out at the scale of tests."""
 
 MOBILENET = "mobilenet_v2_1.0_imagenet_backbone"
@@ -32,6 +35,11 @@ mammals; two cats. Fixed before any of them was trained on."""
 def at(scale: Scale, *, full: T, cpu: T, smoke: T) -> T:
     """The value for a scale."""
     return {"full": full, "cpu": cpu, "smoke": smoke}[scale]
+
+
+def width(scale: Scale, cpu: float = 1.0) -> float:
+    """Of a network that would be too large for the scale of tests."""
+    return at(scale, full=1.0, cpu=cpu, smoke=0.25)
 
 
 def tiny(scale: Scale, *, size: int = 32, test_share: float = 0.3, cpu: int = 0, full: int = 0) -> Pictures:
@@ -58,6 +66,7 @@ def faithful(
     model: str,
     *,
     options: dict[str, int | float | bool | str] | None = None,
+    width: float = 1.0,
     lr: float = 1e-3,
     batch_size: int = 64,
     l2: float = 0.0,
@@ -68,7 +77,7 @@ def faithful(
 
     Args:
         model: a name in `MODELS`.
-        options: of the model.
+        options, width: of the model.
         lr: of Adam, for every parameter.
         batch_size: in pictures.
         l2: as Keras' kernel regulariser.
@@ -77,7 +86,7 @@ def faithful(
 
     def make(facts: Facts, epochs: float) -> Recipe:
         return Recipe(
-            model=ModelChoice(name=model, options=options or {}),
+            model=ModelChoice(name=model, width=width, options=options or {}),
             preprocess=facts.preprocess,
             loss=Loss(l2=l2),
             optimizer=Optimizer(name="adam", lr=lr, bias_lr=lr, head_lr=lr),

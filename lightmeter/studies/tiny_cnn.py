@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lightmeter.studies.base import Arm, Scale, Study
-from lightmeter.studies.settings import SEEDS, SMOKE, at, faithful, fast, tiny
+from lightmeter.studies.settings import SEEDS, SMOKE, at, faithful, fast, tiny, width
 
 
 def tiny_cnn() -> Study:
@@ -46,7 +46,7 @@ def _arms(scale: Scale) -> tuple[Arm, ...]:
             "ours",
             "ours",
             pictures,
-            fast(at(scale, full=1.0, cpu=0.5, smoke=0.5)),
+            fast(width(scale, cpu=0.5)),
             epochs=at(scale, full=30.0, cpu=4.0, smoke=1.0),
             note="The whitened network with Muon, moved pictures and six views.",
         ),

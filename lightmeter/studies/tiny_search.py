@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import itertools
+
 from lightmeter.nouns.recipe import Recipe
 from lightmeter.recipes import RECIPES, Facts
 from lightmeter.studies.base import Arm, MakeRecipe, Scale, Study
-from lightmeter.studies.settings import SEEDS, SMOKE, at, fast, one_cycle, tiny
+from lightmeter.studies.settings import SEEDS, SMOKE, at, fast, one_cycle, tiny, width
 
-
-def _resnet(facts: Facts, epochs: float) -> Recipe:
-    return RECIPES["resnet"](facts, epochs=epochs, width=0.5)
-
-
-_SPACE: dict[str, tuple[MakeRecipe, str]] = {
-    "whitened-narrow": (fast(0.5), "The whitened network at half its width."),
-    "whitened": (fast(1.0), "The whitened network."),
-    "whitened-wide": (fast(1.5), "The whitened network at one and a half times its width."),
-    "vgg": (
-        one_cycle("vgg_blocks", options={"blocks": 3, "batchnorm": True, "dropout": 0.2}),
-        "Three VGG blocks with BatchNorm and dropout.",
-    ),
-    "resnet": (_resnet, "ResNet-18 at half its width."),
+SPACE = {
+    "whitened-narrow": "The whitened network at half its width.",
+    "whitened": "The whitened network.",
+    "whitened-wide": "The whitened network at one and a half times its width.",
+    "vgg": "Three VGG blocks with BatchNorm and dropout.",
+    "resnet": "ResNet-18 at half its width.",
 }
 """What is searched: networks with the recipe that suits each."""
+
+
+def _recipes(scale: Scale) -> dict[str, MakeRecipe]:
+    unit = width(scale)
+
+    def resnet(facts: Facts, epochs: float) -> Recipe:
+        return RECIPES["resnet"](facts, epochs=epochs, width=0.5 * unit)
+
+    return {
+        "whitened-narrow": fast(0.5 * unit),
+        "whitened": fast(unit),
+        "whitened-wide": fast(1.5 * unit),
+        "vgg": one_cycle("vgg_blocks", options={"blocks": 3, "batchnorm": True, "dropout": 0.2}, width=unit),
+        "resnet": resnet,
+    }
 
 
 def tiny_search() -> Study:
@@ -42,7 +51,7 @@ def tiny_search() -> Study:
             "search": "3 trials, 12 h",
         },
         arms=_arms,
-        pairs=tuple(zip(_SPACE, list(_SPACE)[1:], strict=False)),
+        pairs=tuple(itertools.pairwise(SPACE)),
         seeds=SEEDS,
         left_out={
             "full": "The network that the published search found, which is not described there.",
@@ -60,8 +69,8 @@ def _arms(scale: Scale) -> tuple[Arm, ...]:
     epochs = at(scale, full=0.0, cpu=0.0, smoke=1.0)
     seconds = at(scale, full=120.0, cpu=20.0, smoke=0.0)
     candidates = tuple(
-        Arm(name, "variant", pictures, recipe, epochs=epochs, seconds=seconds, note=note)
-        for name, (recipe, note) in _SPACE.items()
+        Arm(name, "variant", pictures, recipe, epochs=epochs, seconds=seconds, note=SPACE[name])
+        for name, recipe in _recipes(scale).items()
     )
     chosen = Arm(
         "chosen",
@@ -70,7 +79,7 @@ def _arms(scale: Scale) -> tuple[Arm, ...]:
         candidates[0].recipe,
         epochs=epochs,
         seconds=at(scale, full=1800.0, cpu=100.0, smoke=0.0),
-        best_of=tuple(_SPACE),
+        best_of=tuple(SPACE),
         published=0.3005,
         note="The candidate with the highest validation accuracy under the same seed, trained anew for longer.",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lightmeter.studies.base import Arm, Scale, Study
-from lightmeter.studies.settings import SEEDS, SMOKE, at, cifar, faithful, fast
+from lightmeter.studies.settings import SEEDS, SMOKE, at, cifar, faithful, fast, width
 
 _ASSUMED = "Adam at 0.001, batches of 64 and 128 units in the dense layer: the publication does not say."
 
@@ -69,7 +69,7 @@ def _arms(scale: Scale) -> tuple[Arm, ...]:
             "ours",
             "ours",
             pictures,
-            fast(),
+            fast(width(scale)),
             epochs=at(scale, full=40.0, cpu=12.0, smoke=1.0),
             note="The whitened network with Muon, moved pictures and six views, as `lightmeter train` uses it.",
         ),
