@@ -180,6 +180,38 @@ class TestTrain:
         assert json.loads(shown.out)["error"]["run"] == str(out)
 
 
+class TestInspect:
+    def test_a_model_is_a_table_and_its_totals(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["inspect", "tiny_cnn", "--classes", "200", "--size", "32", "--freeze", "-3"]) == 0
+        shown = [" ".join(line.replace("│", " ").split()) for line in capsys.readouterr().out.splitlines()]
+        assert shown[0] == "tiny_cnn: 32 x 32 pixels, RGB, 200 classes"
+        assert "block4 block4.conv1 Conv2d 2 x 2 x 64 36,928 no" in shown
+        assert "head head.1 Linear 200 13,000 yes" in shown
+        assert shown[-3:] == ["parameters 123,160", "trained 13,000", "not trained 110,160"]
+
+    def test_its_json_has_the_counts_and_blocks(self, capsys: pytest.CaptureFixture[str]) -> None:
+        arguments = ["--classes", "10", "--size", "160", "--freeze", "all", "--set", "hidden=64", "--json"]
+        assert main(["inspect", "mobilenet_v2", *arguments]) == 0
+        found = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert (found["total"], found["trainable"], found["non_trainable"]) == (2_340_618, 82_634, 2_257_984)
+        assert [block["name"] for block in found["blocks"] if block["trainable"]] == ["head"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["vgg"], "alexnet32, compact_cnn"),
+            (["inception_v3", "--size", "32"], "at least 75"),
+            (["compact_cnn", "--freeze", "99"], "has 27 layers"),
+            (["compact_cnn", "--freeze", "top"], "no block or layer 'top'"),
+            (["runs/absent"], "does not exist"),
+            ([".", "--classes", "3"], "are of a model"),
+        ],
+    )
+    def test_mistakes_are_explained(self, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["inspect", *arguments]) == 2
+        assert words in capsys.readouterr().err
+
+
 class TestStart:
     @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"], ["data", "fetch", "-h"]])
     def test_help_loads_nothing_heavy(self, arguments: list[str]) -> None:

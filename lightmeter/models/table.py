@@ -107,7 +107,8 @@ def count(module: nn.Module) -> Counts:
 def layer_table(model: Model) -> Table:
     """The table of a model, from one forward pass of an empty picture in evaluation mode.
 
-    The pass runs on tensors without content, so that it costs no memory or time, and the model stays as it was.
+    The pass runs on tensors without content, so that it costs no memory or time; only a model that looks into its
+    values is run for real. It stays as it was.
     """
     known = _with_values(model)
     shapes = _shapes(model, known)
@@ -152,7 +153,13 @@ def _shapes(model: Model, known: dict[str, nn.Module]) -> dict[str, tuple[int, .
     pixels = torch.zeros(1, model.size, model.size, model.channels, dtype=torch.uint8, device="meta")
     try:
         with torch.no_grad():
-            functional_call(model.eval(), empty, (pixels,))
+            try:
+                functional_call(model.eval(), empty, (pixels,))
+            except RuntimeError:  # it asked for a value, and there was none
+                if any(value.is_meta for value in model.parameters()):
+                    raise
+                shapes.clear()
+                model(torch.zeros_like(pixels, device=next(model.parameters()).device))
     finally:
         for hook in hooks:
             hook.remove()

@@ -33,6 +33,11 @@ def inspect(path: Path) -> dict[str, Any]:
     )
 
 
+def is_place(text: str) -> bool:
+    """Whether what a user wants inspected is a path, there or not, and no name of a model."""
+    return Path(text).exists() or (":" not in text and Path(text).name != text)
+
+
 def lines(document: dict[str, Any]) -> list[str]:
     """What `inspect` found, one fact a line; long lists and nested documents are cut short."""
     shown = [f"{document['kind']} {document['path']}"]

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from lightmeter.errors import RecipeError
 from lightmeter.models import MODELS
+from lightmeter.models.base import freeze
 from lightmeter.models.mobilenet_v2 import _KerasBorders, _make_divisible
 from lightmeter.models.pretrained import architecture_of, load_start
+from lightmeter.models.table import count, layer_table
 from lightmeter.nouns.preprocess import Preprocess
 
 WEIGHTS = "mobilenet_v2_1.0_imagenet_backbone.safetensors"
@@ -45,6 +47,19 @@ def test_names_and_shapes_are_the_published_ones() -> None:
     assert state["features.18.1.running_mean"].shape == (1280,)
     assert state["classifier.1.weight"].shape == (1000, 1280)
     assert len([key for key in state if "normalise" not in key]) == 314
+
+
+def test_the_published_head_on_a_frozen_base_has_the_counts_of_keras() -> None:
+    """Global mean, a dense layer of 64, dropout, 10 classes, as in a published run on Imagenette at 160 pixels."""
+    with torch.device("meta"):
+        model = MODELS["mobilenet_v2"](10, channels=3, size=160, hidden=64, dropout=0.2)
+    assert [type(layer).__name__ for layer in model.head] == ["Linear", "ReLU", "Dropout", "Linear"]
+    assert count(model).total - count(model.head).total == 2_257_984
+    freeze(model, ("all",))
+    counts = count(model)
+    assert (counts.total, counts.trainable, counts.non_trainable) == (2_340_618, 82_634, 2_257_984)
+    shapes = {row.name: row.shape for row in layer_table(model).rows}
+    assert (shapes["features.18.2"], shapes["features.mean"]) == ((5, 5, 1280), (1280,))
 
 
 def test_dropout_works_in_training_alone() -> None:

@@ -9,6 +9,7 @@ from torch import nn
 from lightmeter.errors import RecipeError
 from lightmeter.models import MODELS
 from lightmeter.models.resnet import ResNet
+from lightmeter.models.table import count, layer_table
 
 
 def build(name: str, **options: object) -> ResNet:
@@ -131,3 +132,35 @@ def test_filters_start_at_the_published_scale() -> None:
         torch.manual_seed(0)
         weight = MODELS["resnet18"](4, channels=3, size=32).get_parameter("layer3.0.conv2.weight")
     assert weight.std().item() == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.01)
+
+
+def test_the_bottlenecks_on_fashion_mnist_are_counted_as_keras_counts_them_but_for_its_biases() -> None:
+    """Our count, then Keras' from it, for grey pictures of 10 classes and for 3 channels without the top.
+
+    Keras gives each convolution of its ResNet-50 a bias (which the BatchNorm after it makes idle), torchvision and the
+    paper's authors do not, and nor do we: 23,575,370 values here (53,120 of them running statistics) are 23,601,930 in
+    Keras. Its well-known 23,587,712 without the top is our base and one bias for each of 26,560 filters.
+    """
+    grey = build("resnet50", num_classes=10, channels=1, size=28, stem="imagenet")
+    counts = count(grey)
+    assert (counts.total, counts.trainable, counts.non_trainable) == (23_575_370, 23_522_250, 53_120)
+
+    def idle_biases(model: nn.Module) -> int:
+        convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+        assert all(convolution.bias is None for convolution in convolutions)
+        return sum(convolution.out_channels for convolution in convolutions)
+
+    assert counts.total + idle_biases(grey) == 23_601_930
+    colour = build("resnet50", num_classes=10, stem="imagenet")
+    without_top = count(colour).total - count(colour.head).total
+    assert (without_top, idle_biases(colour)) == (23_561_152, 26_560)
+    assert without_top + idle_biases(colour) == 23_587_712
+
+
+def test_the_stem_of_imagenet_pools_before_the_first_stage() -> None:
+    with torch.device("meta"):
+        model = MODELS["resnet50"](10, channels=1, size=28, stem="imagenet")
+    shapes = {row.name: row.shape for row in layer_table(model).rows}
+    assert shapes["conv1"] == (14, 14, 64)
+    assert shapes["layer1.0.conv1"] == (7, 7, 64)  # after 3x3/2
+    assert shapes["layer4.2.conv3"] == (1, 1, 2048)

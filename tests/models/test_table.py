@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +13,9 @@ from torch import Tensor, nn
 from lightmeter.models import MODELS
 from lightmeter.models.base import Model, Normalise, freeze
 from lightmeter.models.table import Counts, count, layer_table
+
+PAGE = (Path(__file__).parents[2] / "docs" / "architectures.md").read_text(encoding="utf-8")
+ROW = re.compile(r"^\| `(\w+)`([^|]*)\| (\d+) \|(.*)\|$", re.MULTILINE)
 
 
 class _Small(Model):
@@ -94,3 +101,26 @@ def test_shapes_are_those_of_a_real_pass() -> None:
     model(torch.zeros(1, 32, 32, 1, dtype=torch.uint8))
     for row in layer_table(model).rows:
         assert row.shape[-1:] + row.shape[:-1] == shapes[row.name]
+
+
+@pytest.mark.parametrize(("name", "words", "smallest", "cells"), ROW.findall(PAGE))
+def test_the_guide_says_what_is_counted(name: str, words: str, smallest: str, cells: str) -> None:
+    """Rows of docs/architectures.md: with its head for so many classes; or without, and the running statistics."""
+    options = {key: json.loads(value) for key, value in re.findall(r"`(\w+)=(\w+)`", words)}
+    numbers = [int(cell.replace(",", "")) for cell in cells.split("|") if re.fullmatch(r" [\d,]+ ", cell)]
+    whole = len(numbers) == 4
+    published = {"stem": "imagenet"} if name.startswith("resnet") else {}
+    with torch.device("meta"):
+        size = max(32, int(smallest))
+        model = MODELS[name](numbers[0] if whole else 10, channels=3, size=size, **options, **published)
+    counts, head = count(model), count(model.head)
+    assert model.minimum_size == int(smallest)
+    if whole:
+        assert numbers[1:] == [counts.total, counts.trainable, counts.non_trainable]
+    else:
+        trained = [counts.trainable - head.trainable] if "any" in cells else []
+        assert numbers == [counts.total - head.total, *trained, counts.non_trainable]
+
+
+def test_the_guide_names_every_model() -> None:
+    assert {name for name, *_ in ROW.findall(PAGE)} == set(MODELS)
