@@ -1,0 +1,285 @@
+"""study.json -> `study.html`, one page that needs nothing else, and `study.md`, the same tables as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from lightmeter.nouns.evaluation import Evaluation
+from lightmeter.nouns.files import write_atomic
+from lightmeter.verbs.reporting.words import THIN, count, duration, listed, many, percent, span
+
+ROLES = {"faithful": "faithful", "ours": "ours", "variant": "variant"}
+SCALES = {"smoke": "a trial run", "cpu": "sized for two cores", "full": "the published size"}
+
+
+def write_pages(document: dict[str, Any], folder: Path) -> None:
+    """Write both pages and `plots/*.png` into the study's folder. Raises StorageError."""
+    from lightmeter.studies.plots import draw  # matplotlib takes a second to import
+    from lightmeter.verbs.reporting.page import render
+
+    figures = draw(document, folder)
+    for figure in figures.values():
+        write_atomic(folder / "plots" / f"{figure.name}.png", figure.png)
+    shown = {
+        name: {"svg": Markup(figure.svg), "caption": figure.caption, "width": round(figure.width)}
+        for name, figure in figures.items()
+    }
+    page = render("study.html.j2", {**context(document), "figures": shown, "reports": _reports(document, folder)})
+    write_atomic(folder / "study.html", page.encode("utf-8", "replace"))
+    write_atomic(folder / "study.md", markdown(document))
+
+
+def context(document: dict[str, Any]) -> dict[str, Any]:
+    """What both pages say, in words; study.html.j2 needs the figures and reports besides."""
+    arms = [_row(arm) for arm in document["arms"]]
+    seeds = document["seeds"]
+    done = [arm for arm in document["arms"] if "accuracy" in arm]
+    basis = (
+        f"means over {len(seeds)} seeds, with the 95{THIN}% interval of Student's t over them"
+        if any(arm["accuracy"]["basis"] == "seeds" for arm in done)
+        else f"one training each, with the 95{THIN}% interval of its test pictures (Wilson)"
+    )
+    return {
+        "title": document["title"],
+        "name": document["name"],
+        "question": document["question"],
+        "scale": f"scale {document['scale']}: {SCALES[document['scale']]}" if document["published"] else "",
+        "left_out": document["left_out"],
+        "headline": headline(document),
+        "columns": _columns(document),
+        "arms": arms,
+        "any_published": any(arm["published"] is not None for arm in document["arms"]),
+        "basis": basis,
+        "verdicts": [_verdict(entry) for entry in document["verdicts"]],
+        "chance": len(document["verdicts"]) > 1,
+        "knee": _knee(document["knee"]),
+        "rows": [_rows(name, table) for name, table in document["rows"].items()],
+        "notes": [(arm["name"], arm["note"]) for arm in document["arms"] if arm["note"]],
+        "trouble": _trouble(document),
+        "leaks": _leaks(done),
+        "environment": [(name, str(value)) for name, value in document["environment"].items() if value is not None],
+        "version": document["lightmeter"],
+    }
+
+
+def headline(document: dict[str, Any]) -> tuple[str, str]:
+    """What the study found, in a sentence, and how that stands to what was published."""
+    done = [arm for arm in document["arms"] if "accuracy" in arm]
+    if not done:
+        return "No arm of this study finished.", "The reasons are below."
+    named = {entry["name"]: entry for entry in document["against"]}
+    ours = [arm for arm in done if arm["role"] == "ours"] or done
+    best = max(ours, key=lambda arm: arm["val"])  # by validation: the test pictures choose nothing
+    found = best["accuracy"]
+    first = f"{best['name']} names {percent(found['mean'])} of {count(best['n']['test'])} test pictures right"
+    known = [
+        arm["published"]
+        for arm in done
+        if arm["published"] is not None and arm["pictures"]["classes"] == best["pictures"]["classes"]
+    ]
+    if not known:
+        return first, f"({span(found['low'], found['high'])})."
+    if best["name"] in named:
+        published = named[best["name"]]["published"]
+    else:
+        published = max(known)
+    way = (
+        "more than the"
+        if found["low"] > published
+        else "less than the"
+        if found["high"] < published
+        else "not distinguishable from the"
+    )
+    return first, f"({span(found['low'], found['high'])}), {way} published {percent(published)}."
+
+
+def _row(arm: dict[str, Any]) -> dict[str, Any]:
+    """One line of the main table."""
+    head = {"name": arm["name"], "role": ROLES[arm["role"]], "finished": "accuracy" in arm}
+    head["published"] = "" if arm["published"] is None else percent(arm["published"])
+    if not head["finished"]:
+        reasons = dict.fromkeys(entry["reason"] or entry["state"] for entry in arm["seeds"])
+        return {**head, "why": listed(list(reasons))}
+    found, cost = arm["accuracy"], arm["cost"]
+    return {
+        **head,
+        "accuracy": percent(found["mean"]),
+        "span": span(found["low"], found["high"]),
+        "loss": f"{arm['loss']:.3f}",
+        "fit": percent(arm["fit"]),
+        "gap": f"{100 * arm['gap']:+.1f}",
+        "f1": f"{arm['macro']['f1']:.3f}",
+        "total": count(arm["parameters"]["total"]),
+        "trainable": count(cost["trainable"]),
+        "epochs": f"{cost['epochs']:g}",
+        "per_epoch": duration(cost["seconds_per_epoch"]),
+        "seconds": duration(cost["seconds"]),
+        "n": count(arm["n"]["test"]),
+    }
+
+
+def _columns(document: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Published | faithful | ours: each a list of (what, figure)."""
+    if not document["published"]:
+        return []
+    columns = [("Published", list(document["published"].items()))]
+    for role, title in (("faithful", "Faithful: same network and settings"), ("ours", "Ours: best recipe")):
+        rows = []
+        for arm in document["arms"]:
+            if arm["role"] == role:
+                row = _row(arm)
+                text = (
+                    f"{row['accuracy']} ({row['span']}), {row['seconds']}"
+                    if row["finished"]
+                    else f"did not finish: {row['why']}"
+                )
+                rows.append((arm["name"], text))
+        columns.append((title, rows or [("", "this study has none")]))
+    return columns
+
+
+def _verdict(entry: dict[str, Any]) -> dict[str, str]:
+    verdict = entry["verdict"]
+    return {
+        "verdict": verdict,
+        "title": {"none": "No verdict"}.get(verdict, f"{entry['second']} against {entry['first']}: {verdict}"),
+        "sentence": entry["sentence"],
+        "level": {"better": "good", "worse": "warn", "none": "warn"}.get(verdict, "note"),
+        "sign": {"better": "↑", "worse": "↓", "none": "?"}.get(verdict, "="),
+    }
+
+
+def _knee(found: dict[str, Any] | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "sentence": f"More stops paying at {found['name']}: {found['reason']}",
+        "steps": [_step(step) for step in found["steps"]],
+    }
+
+
+def _step(step: dict[str, Any]) -> dict[str, str]:
+    sign = "-" if step["cost"] < 0 else "+"
+    return {
+        "step": f"{step['from']} → {step['to']}",
+        "gain": f"{100 * step['gain']:+.2f}",
+        "cost": f"{sign}{duration(abs(step['cost']))}",
+        "tenth": "no gain" if step["tenth"] is None else duration(step["tenth"]),
+        "verdict": step["verdict"],
+    }
+
+
+def _rows(name: str, table: dict[str, Any]) -> dict[str, Any]:
+    steps = {step["to"]: _step(step)["tenth"] for step in table["knee"]["steps"]}
+    return {
+        "name": name,
+        "sentence": f"More epochs stop paying at {table['knee']['name']}: {table['knee']['reason']}",
+        "rows": [
+            {
+                "epoch": count(row["epoch"]),
+                "seconds": duration(row["seconds"]),
+                "train": percent(row["train"]),
+                "val": percent(row["val"]),
+                "tenth": steps.get(f"{row['epoch']} epochs", ""),
+            }
+            for row in table["rows"]
+        ],
+    }
+
+
+def _trouble(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """(arm and seed, reason) of every training that is not there."""
+    return [
+        (f"{arm['name']}, seed {entry['seed']}", f"{entry['state']}: {entry['reason']}".removesuffix(": "))
+        for arm in document["arms"]
+        for entry in arm["seeds"]
+        if entry["state"] != "done"
+    ]
+
+
+def _leaks(done: list[dict[str, Any]]) -> str:
+    most = max((arm["n"]["leaks"] for arm in done), default=0)
+    return f"{many(most, 'test picture')} also stand in training, as the data set was published." if most else ""
+
+
+def _reports(document: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
+    """(arm, the classification report of its first seed), as scikit-learn prints it."""
+    found = []
+    for arm in document["arms"]:
+        run = next((entry["run"] for entry in arm["seeds"] if "run" in entry), None)
+        if run is not None and (arm["role"] != "variant" or len(document["arms"]) <= 6):
+            evaluation = Evaluation.load(folder / run / "evaluation" / "test.npz")
+            found.append((arm["name"], evaluation.classification_report()))
+    return found
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """study.md."""
+    said = context(document)
+    first, rest = said["headline"]
+    lines = [f"# {said['title']}", "", f"**{first} {rest}**", "", said["question"], ""]
+    if said["scale"]:
+        lines += [
+            f"{said['scale'][0].upper()}{said['scale'][1:]}."
+            + (f" Left out: {said['left_out']}" if said["left_out"] else ""),
+            "",
+        ]
+    if said["columns"]:
+        deepest = max(len(rows) for _, rows in said["columns"])
+        cells = [[f"{what}: {figure}" if what else figure for what, figure in rows] for _, rows in said["columns"]]
+        lines += _table(
+            [title for title, _ in said["columns"]],
+            [[column[place] if place < len(column) else "" for column in cells] for place in range(deepest)],
+        )
+    lines += ["## Arms", "", f"Figures are {said['basis']}.", ""]
+    header = ["arm", "role", *(["published"] if said["any_published"] else [])]
+    header += ["test accuracy", f"95{THIN}% interval", "loss", "on training pictures", "gap, points", "F1, macro"]
+    header += ["parameters", "of them trained", "epochs", "an epoch", "training"]
+    keys = ["accuracy", "span", "loss", "fit", "gap", "f1", "total", "trainable", "epochs", "per_epoch", "seconds"]
+    rows = []
+    for arm in said["arms"]:
+        head = [arm["name"], arm["role"], *([arm["published"]] if said["any_published"] else [])]
+        rows.append(
+            [*head, *([arm[key] for key in keys] if arm["finished"] else [f"did not finish: {arm['why']}"] + [""] * 10)]
+        )
+    lines += _table(header, rows)
+    if said["verdicts"]:
+        lines += ["## Verdicts", "", *(f"- {entry['sentence']}" for entry in said["verdicts"]), ""]
+    if said["knee"]:
+        header = ["step", "gain, points", "more training", "the next tenth of a point costs", "verdict"]
+        lines += [
+            "## Where more stops paying",
+            "",
+            said["knee"]["sentence"],
+            "",
+            *_table(header, [list(step.values()) for step in said["knee"]["steps"]]),
+        ]
+    for table in said["rows"]:
+        header = ["epochs", "training", "train", "validation", "a tenth of a point cost"]
+        lines += [
+            f"## {table['name']}: what more epochs are worth",
+            "",
+            table["sentence"],
+            "",
+            *_table(header, [list(row.values()) for row in table["rows"]]),
+        ]
+    if said["trouble"]:
+        lines += ["## Not finished", "", *(f"- {who}: {why}" for who, why in said["trouble"]), ""]
+    if said["leaks"]:
+        lines += [said["leaks"], ""]
+    lines += (
+        ["## What each arm is", "", *(f"- **{name}**: {note}" for name, note in said["notes"]), ""]
+        if said["notes"]
+        else []
+    )
+    return "\n".join(lines).replace(THIN, " ").rstrip() + "\n"
+
+
+def _table(header: list[str], rows: list[list[str]]) -> list[str]:
+    def line(cells: list[str]) -> str:
+        return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+    return [line(header), "|" + "---|" * len(header), *map(line, rows), ""]
