@@ -19,6 +19,7 @@ from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.nouns.run import Run
 from lightmeter.runners import open_runner
 from lightmeter.sources import open_source
+from lightmeter.verbs import contamination
 from lightmeter.verbs.evaluate import document, open_test, score
 from lightmeter.verbs.pack import pack
 from lightmeter.verbs.start import provenance
@@ -80,7 +81,8 @@ def evaluate(
     kept = set(canvases.ids)
     ids = [id for id, name in zip(dataset.ids, dataset.splits, strict=True) if name == part or not part if id in kept]
     evaluation = _score(bundle, canvases, ids, part or "all", progress)
-    return evaluation, document(evaluation)
+    found = contamination.judge(dataset, canvases, ids, contamination.of_bundle(bundle))
+    return evaluation, {**document(evaluation), "provenance": contamination.summary(found, evaluation)}
 
 
 def scored(path: Path, split: str) -> Evaluation:
@@ -127,6 +129,7 @@ def export(path: Path, out: Path | None = None, *, progress: Progress = SILENT) 
         scores={name: result[name] for name in ("val", "test")},
         provenance=provenance(run, recipe, data),
         exam=_exam_pictures(run, progress),
+        seen=contamination.kept(run),
     )
     return {"bundle": str(target), "exam": exam.document()}
 
@@ -182,7 +185,8 @@ def _own(run: Run, bundle: Bundle, split: str, progress: Progress) -> tuple[Eval
         temperature=bundle.temperature,
         progress=progress,
     )
-    return opened.evaluation, opened.document()
+    found = contamination.of_run(run, dataset, canvases, run.split)
+    return opened.evaluation, {**opened.document(), "provenance": contamination.summary(found, opened.evaluation)}
 
 
 def _data_of(run: Run, progress: Progress) -> Dataset:

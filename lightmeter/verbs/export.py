@@ -35,6 +35,7 @@ from lightmeter.nouns.bundle import (
 )
 from lightmeter.nouns.files import atomic_folder, write_atomic, write_json
 from lightmeter.nouns.preprocess import Preprocess, describe
+from lightmeter.nouns.seen import FILE as SEEN
 from lightmeter.runners import open_runner
 from lightmeter.verbs.verify import ExamResult, sit_exam
 
@@ -53,6 +54,7 @@ def write_bundle(
     scores: dict[str, Any],
     provenance: dict[str, Any],
     exam: Sequence[tuple[str, bytes]],
+    seen: bytes | None = None,
 ) -> ExamResult:
     """Write `module` and its exam to the folder `path`, replacing a bundle that stands there.
 
@@ -60,6 +62,7 @@ def write_bundle(
         module: raw pixels uint8[N, S, S, C] -> logits; left as it is. A MultiView is exported with its views, and
             its plain model's weights are kept under their own names.
         exam: (id, original file's bytes), at most 32; they travel with the bundle, metadata and all.
+        seen: what the model has seen, as `nouns.seen` writes it.
 
     Raises:
         ExamError: the exported graph does not answer as the module does; nothing is left behind.
@@ -77,6 +80,8 @@ def write_bundle(
         }
         write_atomic(folder / WEIGHTS, save(weights))
         _write_exam(folder, exam, canvases, reference_logits(module, canvases))
+        if seen is not None:
+            write_atomic(folder / SEEN, seen)
         card = {
             "lightmeter": __version__,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -51,6 +51,7 @@ class Finisher:
     learning: Learning
     standard: tuple[Tensor, Tensor] | None  # mean and deviation of the features that the head was trained on
     provenance: dict[str, Any]
+    seen: bytes | None = None
 
     def load(self, best: dict[str, Tensor]) -> MultiView:
         """Put trained tensors into the model: on the CPU, in evaluation mode, with its test-time views around it."""
@@ -82,6 +83,7 @@ class Finisher:
             scores={},
             provenance=self.provenance,
             exam=[(id, self.dataset.read(id)) for id in chosen],
+            seen=self.seen,
         )
         run = open_runner(Bundle.open(path))
         began = time.perf_counter()

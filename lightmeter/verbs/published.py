@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightmeter.nouns.provenance import IMAGENET
 from lightmeter.nouns.recipe import ModelChoice
-
-IMAGENET = "imagenet-1k/train"
-"""How provenance names the 1,281,167 training pictures of ImageNet-1k (ILSVRC 2012)."""
 
 _LEARNT = "learnt from ImageNet, whose terms are research and teaching only"
 _TORCHVISION_TERMS = f"none stated for the file (torchvision is BSD-3-Clause); {_LEARNT}"

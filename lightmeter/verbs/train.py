@@ -23,6 +23,7 @@ from lightmeter.nouns.split import Split
 from lightmeter.sources import OnBad, open_source
 from lightmeter.verbs.check import Check, check
 from lightmeter.verbs.clock import Clock
+from lightmeter.verbs.contamination import examine
 from lightmeter.verbs.environment import environment
 from lightmeter.verbs.pack import pack as build_pack
 from lightmeter.verbs.split import split as draw_split
@@ -196,6 +197,7 @@ class _Job:
         phases.end("decode and pack")
         split = self._split(dataset, pack)
         self._describe(dataset, pack, split, looked)
+        examine(run, dataset, pack, split)
         phases.end("split")
         training = prepare(request, run, dataset, pack, split, clock, progress)
         phases.end("measure and plan")

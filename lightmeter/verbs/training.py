@@ -28,6 +28,7 @@ from lightmeter.nouns.split import Learning, Split
 from lightmeter.optim import build_optimizer
 from lightmeter.optim.losses import class_weights_from_counts
 from lightmeter.runners import open_runner
+from lightmeter.verbs import contamination
 from lightmeter.verbs.batches import Batches, FeatureBatches, PixelBatches
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.evaluate import open_test, score
@@ -195,6 +196,8 @@ class Training:
             test.save(kept)
         scores = {"val": val.summary(), "test": test.summary()}
         amend_card(run.bundle, scores=scores)
+        past = contamination.summary(contamination.of_run(run, self.data.dataset, self.data.pack, split), test)
+        scores["provenance"] = past
         return {"stopped": self.stopped, **scores, "calibration": calibration.document(), "exam": exported.exam}
 
     def score(self, split: Split, *, by: str) -> dict[str, Any]:
@@ -253,6 +256,7 @@ class Training:
             self.data.learning,
             self.standard,
             self.provenance,
+            contamination.kept(self.run),
         )
 
     def _probe(self) -> None:
