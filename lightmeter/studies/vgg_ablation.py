@@ -62,8 +62,16 @@ def _arms(scale: Scale) -> tuple[Arm, ...]:
         blocks("vgg2", 0.70, "Two blocks.", blocks=2),
         blocks("vgg3", 0.70, "Three blocks.", blocks=3),
         blocks("l2", 0.75, "Three blocks; L2 of 0.001 on every filter and matrix.", l2=1e-3, blocks=3),
-        blocks("dropout", 0.79, "Three blocks; dropout of 0.2 after each.", blocks=3, dropout=0.2),
-        blocks("batchnorm", 0.8237, "Three blocks; BatchNorm after each convolution.", blocks=3, batchnorm=True),
+        blocks(
+            "dropout", 0.79, "Three blocks; dropout of 0.2 after each and after the dense layer.", blocks=3, dropout=0.2
+        ),
+        blocks(
+            "batchnorm",
+            0.8237,
+            "Three blocks; BatchNorm after each convolution and the dense layer.",
+            blocks=3,
+            batchnorm=True,
+        ),
         blocks("all", 0.90, "Three blocks with all of them.", l2=1e-3, blocks=3, batchnorm=True, dropout=0.2),
         Arm(
             "ours",
