@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from lightmeter.verbs.execution import Execution
 
-_LEAST_COSINE = 0.97  # between the gradients of an execution and those of plain float32
+_WORSE_THAN_ROUNDING = 2.0  # times the error in the gradients that rounding the weights alone brings
+_SMALL_ERROR = 0.25  # of the gradients, relative to their norm: far below what another draw of the batch changes
 _DTYPES: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
 _LAYOUTS: tuple[Literal["channels_last", "contiguous"], ...] = ("channels_last", "contiguous")
 _SHORT_CALL = 0.05  # seconds: above this, starting a second thread costs nothing that matters
@@ -109,11 +110,12 @@ def _choose(
     each_seconds, threads, few = seconds / 10, torch.get_num_threads(), min(available, batch_size, 128)
     measurements: list[Measurement] = []
     reference: tuple[Tensor, Tensor] | None = None
+    rounded: tuple[Tensor, Tensor] | None = None
     best: tuple[float, Execution, float] | None = None
 
     def measure(execution: Execution) -> float:
         """Seconds a call, with outputs and gradients compared before."""
-        nonlocal reference
+        nonlocal reference, rounded
         candidate = copy.deepcopy(model)
         execution.place(candidate)
         candidate.train(job == "training")
@@ -122,10 +124,18 @@ def _choose(
             gradients = _gradients(candidate)
             reference = reference or (outputs, gradients)
             error = _relative(outputs, reference[0])
-            cosine = float(nn.functional.cosine_similarity(gradients, reference[1], dim=0)) if len(gradients) else 1.0
-            right = error <= _LARGEST_ERROR and cosine >= _LEAST_COSINE
+            slope_error = _distance(gradients, reference[1])
+            allowed = _LARGEST_ERROR, _SMALL_ERROR
+            if execution.dtype != "float32" and (error > allowed[0] or slope_error > allowed[1]):
+                rounded = rounded or _rounded(model, run, replace(execution, dtype="float32"), few, job)
+                rounding = _relative(rounded[0], reference[0]), _distance(rounded[1], reference[1])
+                allowed = (
+                    max(allowed[0], _WORSE_THAN_ROUNDING * rounding[0]),
+                    max(allowed[1], _WORSE_THAN_ROUNDING * rounding[1]),
+                )
+            right = error <= allowed[0] and slope_error <= allowed[1]
             each = _seconds_per_call(lambda: run(candidate, execution, execution.micro_batch), each_seconds)
-        note = "" if right else f"refused: outputs off by {error:.1%}, gradients' cosine {cosine:.3f}"
+        note = "" if right else f"refused: outputs off by {error:.1%}, gradients by {slope_error:.1%}"
         rate = execution.micro_batch / each
         measurements.append(Measurement(_words(job, execution), rate, error, right, note))
         nonlocal best
@@ -166,6 +176,30 @@ def _seconds_per_call(call: Callable[[], object], seconds: float) -> float:
 def _gradients(module: nn.Module) -> Tensor:
     parts = [parameter.grad.flatten() for parameter in module.parameters() if parameter.grad is not None]
     return torch.cat(parts).float() if parts else torch.zeros(0)
+
+
+def _rounded(
+    model: nn.Module, run: Callable[[nn.Module, Execution, int], Tensor], execution: Execution, few: int, job: str
+) -> tuple[Tensor, Tensor]:
+    """Outputs and gradients in plain float32 of a copy whose filters and matrices were rounded to bfloat16.
+
+    Deep networks with ReLU and batch statistics are chaotic: their gradients turn with the last digits of a weight.
+    What rounding alone does to them tells that apart from a kernel that computes the wrong thing.
+    """
+    candidate = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in candidate.parameters():
+            if parameter.ndim > 1:
+                parameter.copy_(parameter.to(torch.bfloat16))
+    execution.place(candidate)
+    candidate.train(job == "training")
+    with execution.pool():
+        return run(candidate, execution, few), _gradients(candidate)
+
+
+def _distance(gradients: Tensor, reference: Tensor) -> float:
+    """Between two gradients, relative to the norm of the second."""
+    return float((gradients - reference).norm() / reference.norm().clamp_min(1e-12)) if len(reference) else 0.0
 
 
 def _relative(outputs: Tensor, reference: Tensor) -> float:

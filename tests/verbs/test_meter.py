@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from lightmeter.errors import BudgetError
+from lightmeter.models import build_model
 from lightmeter.nouns.recipe import ModelChoice, Recipe
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.measure import measure_inference, measure_training
@@ -85,13 +87,50 @@ class _Rounds(nn.Module):
         return -logits if torch.is_autocast_enabled("cpu") else logits
 
 
-def test_an_execution_that_computes_the_wrong_thing_is_refused_however_fast() -> None:
+class _TurnsBack(torch.autograd.Function):
+    """The identity whose gradient has the wrong sign wherever autocast was on."""
+
+    @staticmethod
+    def forward(context: Any, inputs: Tensor) -> Tensor:
+        context.wrong = torch.is_autocast_enabled("cpu")
+        return inputs.clone()
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        return -gradient if context.wrong else gradient
+
+
+class _WrongBackward(nn.Module):
+    """Right outputs everywhere, wrong gradients of its first layer wherever autocast is on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(64, 32), nn.Linear(32, 10)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden: Tensor = _TurnsBack.apply(self.first(inputs.float().flatten(1) / 255))  # type: ignore[no-untyped-call]
+        logits: Tensor = self.last(hidden.relu())
+        return logits
+
+
+@pytest.mark.parametrize("module", [_Rounds, _WrongBackward])
+def test_an_execution_that_computes_the_wrong_thing_is_refused_however_fast(module: type[nn.Module]) -> None:
     images, labels = pixels()
-    execution, found = measure_training(_Rounds(), images, labels, 64, seconds=0.2)
+    execution, found = measure_training(module(), images, labels, 64, seconds=0.2)
     assert execution.dtype == "float32"
     refused = [measurement for measurement in found if not measurement.accepted]
     assert refused
     assert all("bfloat16" in measurement.what and "refused" in measurement.note for measurement in refused)
+
+
+def test_gradients_may_be_off_by_what_rounding_the_weights_alone_does() -> None:
+    images, labels = pixels()
+    torch.manual_seed(0)
+    chaotic = build_model(ModelChoice(name="resnet50", width=0.125, options={"stem": "small"}), 10, 1, 8)
+    _, found = measure_training(chaotic, images[:32], labels[:32], 32, seconds=0.2)
+    rounded = [measurement for measurement in found if "bfloat16" in measurement.what]
+    assert rounded
+    assert all(measurement.accepted for measurement in rounded), [measurement.note for measurement in rounded]
 
 
 def test_right_executions_are_accepted_and_measuring_leaves_the_model_alone() -> None:
