@@ -155,7 +155,8 @@ def lay_over(document: dict[str, Any], settings: dict[str, str]) -> dict[str, An
         *parents, leaf = dotted.split(".")
         place: Any = document
         for depth, name in enumerate([*parents, leaf]):
-            if not isinstance(place, dict) or name not in place:
+            new_option = depth > 0 and parents[depth - 1 :] == ["options"]  # which there are, its part says
+            if not isinstance(place, dict) or (name not in place and not new_option):
                 raise RecipeError(
                     f"--set {dotted}={text}: a recipe has no field {name!r} there.",
                     "one of " + ", ".join(sorted(place)) if isinstance(place, dict) else "a field that has parts",

@@ -38,10 +38,18 @@ def test_settings_are_laid_over_nested_fields() -> None:
     assert made.model.options == {"stem": "small"}
 
 
+def test_an_option_can_be_set_alone() -> None:
+    made = RECIPE.override({"model.options.stem": "small", "model.options.zero_init": "true"})
+    assert made.model.options == {"stem": "small", "zero_init": True}
+    assert made.override({"model.options.stem": "imagenet"}).model.options["stem"] == "imagenet"
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"optimizer.rate": "1"}, "no field 'rate'"),
+        ({"optimizer.options.rate": "1"}, "no field 'options'"),
+        ({"model.options.stem.size": "1"}, "no field 'stem'"),
         ({"optimiser.lr": "1"}, "no field 'optimiser'"),
         ({"epochs.more": "1"}, "no field 'more'"),
         ({"optimizer.lr": "-1"}, "optimizer.lr"),
