@@ -28,7 +28,10 @@ def alexnet() -> Study:
         seeds=SEEDS,
         left_out={
             "full": "",
-            "cpu": "5,000 of the 70,000 training pictures, and 10 and 5 epochs instead of 100 and 50.",
+            "cpu": (
+                "5,000 of the 70,000 training and 6,000 of the 30,000 test pictures, and 10 and 5 epochs instead of "
+                "100 and 50."
+            ),
             "smoke": SMOKE,
         },
         curve=("faithful-half", "faithful"),
@@ -36,7 +39,7 @@ def alexnet() -> Study:
 
 
 def _arms(scale: Scale) -> tuple[Arm, ...]:
-    pictures = tiny(scale, cpu=5000)
+    pictures = tiny(scale, cpu=5000, test=6000)
     recipe = faithful("alexnet32", width=width(scale), lr=1e-4)
     return (
         Arm(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lightmeter.studies.base import Arm, Pictures, Scale, Study
 from lightmeter.studies.settings import SEEDS, SMOKE, at, faithful, fast, width
 
@@ -25,10 +27,13 @@ def epochs() -> Study:
         },
         arms=_arms,
         pairs=(("faithful", "ours"),),
-        seeds=SEEDS,
+        seeds={**SEEDS, "cpu": (0,)},
         left_out={
             "full": "",
-            "cpu": "8 epochs instead of 200, with a row for each; accuracy along the run is that of validation.",
+            "cpu": (
+                "for ResNet-50 45,000 of the 60,000 training pictures and 190 of 200 epochs, with a row for each of "
+                "the 10; two of three seeds. Ours learns from all pictures, in less time."
+            ),
             "smoke": SMOKE,
         },
         rows_every={"full": 10, "cpu": 1, "smoke": 1},
@@ -39,13 +44,14 @@ def epochs() -> Study:
 def _arms(scale: Scale) -> tuple[Arm, ...]:
     few = at(scale, full=0, cpu=0, smoke=100)
     pictures = Pictures("fashion-mnist", 28, channels=1, train_limit=few, test_limit=few)
+    some = replace(pictures, train_limit=15_000) if scale == "cpu" else pictures
     return (
         Arm(
             "faithful",
             "faithful",
-            pictures,
+            some,
             faithful("resnet50", options={"stem": "imagenet"}, width=width(scale), batch_size=128),
-            epochs=at(scale, full=200.0, cpu=8.0, smoke=2.0),
+            epochs=at(scale, full=200.0, cpu=10.0, smoke=2.0),
             published=0.9066,
             note=(
                 "Bottlenecks in stages of 3, 4, 6 and 3, a pooling of 3x3 with stride 2 first. Adam at 0.001 and "
@@ -56,7 +62,7 @@ def _arms(scale: Scale) -> tuple[Arm, ...]:
             "ours",
             "ours",
             pictures,
-            fast(width(scale, cpu=0.5)),
+            fast(width(scale)),
             epochs=at(scale, full=30.0, cpu=6.0, smoke=1.0),
             note="The whitened network with Muon, moved pictures and averaged views, over a falling rate.",
         ),

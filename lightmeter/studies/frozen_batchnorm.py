@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lightmeter.nouns.recipe import BatchNorm
-from lightmeter.studies.base import Arm, Pictures, Role, Scale, Study
+from lightmeter.studies.base import Arm, Role, Scale, Study
 from lightmeter.studies.settings import MOBILENET, SEEDS, SMOKE, at, faithful, tiny
 
 _UNSCALED = "lightmeter.studies.unscaled:unscaled"
@@ -64,9 +64,7 @@ def frozen_batchnorm() -> Study:
 
 def _arms(scale: Scale) -> tuple[Arm, ...]:
     size = at(scale, full=150, cpu=96, smoke=32)
-    pictures = tiny(scale, size=size, cpu=6000)
-    if scale == "cpu":
-        pictures = Pictures("tiny-imagenet", size, test_share=0.3, train_limit=6000, test_limit=2000)
+    pictures = tiny(scale, size=size, cpu=6000, test=2000)
     epochs = at(scale, full=10.0, cpu=4.0, smoke=1.0)
 
     def arm(name: str, model: str, start: str, published: float | None = None) -> Arm:

@@ -42,18 +42,19 @@ def width(scale: Scale, cpu: float = 1.0) -> float:
     return at(scale, full=1.0, cpu=cpu, smoke=0.25)
 
 
-def tiny(scale: Scale, *, size: int = 32, test_share: float = 0.3, cpu: int = 0, full: int = 0) -> Pictures:
+def tiny(scale: Scale, *, size: int = 32, test_share: float = 0.3, cpu: int = 0, test: int = 0) -> Pictures:
     """Tiny ImageNet as the publication drew it: 70,000 of the training part to learn from, 30,000 to test on.
 
     Args:
         size: side in pixels.
         test_share: of the training part.
-        cpu, full: pictures to learn from at most at these scales; 0 is all.
+        cpu, test: pictures to learn from and to test on at most, at the scale `cpu`; 0 is all.
     """
     if scale == "smoke":
         some = tuple(name for pair in TWO_CLASSES for name in pair)
         return Pictures("tiny-imagenet", size, classes=some, test_share=test_share, train_limit=100, test_limit=60)
-    return Pictures("tiny-imagenet", size, test_share=test_share, train_limit=at(scale, full=full, cpu=cpu, smoke=0))
+    limit, scored = (cpu, test) if scale == "cpu" else (0, 0)
+    return Pictures("tiny-imagenet", size, test_share=test_share, train_limit=limit, test_limit=scored)
 
 
 def cifar(scale: Scale, *, cpu: int = 0) -> Pictures:
@@ -101,11 +102,12 @@ def faithful(
     return make
 
 
-def fast(width: float = 1.0) -> MakeRecipe:
-    """Our quickest way from random weights, `lightmeter.recipes.scratch.fast`."""
+def fast(width: float = 1.0, *, views: int = 6) -> MakeRecipe:
+    """Our quickest way from random weights, `lightmeter.recipes.scratch.fast`, with at most so many views."""
 
     def make(facts: Facts, epochs: float) -> Recipe:
-        return RECIPES["fast"](facts, epochs=epochs, width=width)
+        recipe = RECIPES["fast"](facts, epochs=epochs, width=width)
+        return recipe.model_copy(update={"views": min(recipe.views, views)})
 
     return make
 
