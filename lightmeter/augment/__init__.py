@@ -14,6 +14,7 @@ from lightmeter.augment.crop import RandomResizedCrop
 from lightmeter.augment.erase import Erase
 from lightmeter.augment.mix import Cutmix, Mixup
 from lightmeter.augment.moves import AlternatingFlip, Flip, Shift
+from lightmeter.augment.sharpness import Sharpness
 from lightmeter.nouns.parts import check_options, resolve
 from lightmeter.nouns.recipe import AugmentChoice
 
@@ -27,6 +28,7 @@ AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
     "flip": Flip,
     "mixup": Mixup,
     "random_resized_crop": RandomResizedCrop,
+    "sharpness": Sharpness,
     "shift": Shift,
 }
 """Builders: (**options) -> Augmentation."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from typing import Any, Literal
@@ -148,11 +149,14 @@ def explain(error: ValidationError) -> RecipeError:
 def lay_over(document: dict[str, Any], settings: dict[str, str]) -> dict[str, Any]:
     """`document` with `{"optimizer.lr": "0.1"}` laid over it in place; a value is read as JSON, else taken as text.
 
+    A field whose name ends in "+" is a list of parts, to which one is added: `{"augment+": "sharpness"}`, or with its
+    options `{"augment+": '{"name": "sharpness", "options": {"most": 3}}'}`.
+
     Raises:
         RecipeError: no such field; the fields there are listed.
     """
     for dotted, text in settings.items():
-        *parents, leaf = dotted.split(".")
+        *parents, leaf = dotted.removesuffix("+").split(".")
         place: Any = document
         for depth, name in enumerate([*parents, leaf]):
             new_option = depth > 0 and parents[depth - 1 :] == ["options"]  # which there are, its part says
@@ -164,8 +168,12 @@ def lay_over(document: dict[str, Any], settings: dict[str, str]) -> dict[str, An
                 )
             if depth < len(parents):
                 place = place[name]
-        try:
-            place[leaf] = json.loads(text)
-        except json.JSONDecodeError:
-            place[leaf] = text
+        value: Any = text
+        with contextlib.suppress(json.JSONDecodeError):
+            value = json.loads(text)
+        if dotted.endswith("+"):
+            if not isinstance(place[leaf], list):
+                raise RecipeError(f"--set {dotted}={text}: {leaf} is no list.", f"--set {leaf}=VALUE")
+            value = [*place[leaf], value if isinstance(value, dict) else {"name": value}]
+        place[leaf] = value
     return document

@@ -11,6 +11,7 @@ import numpy as np
 
 from lightmeter.errors import DataError
 from lightmeter.nouns.dataset import SPLIT_NAMES, Bad, Dataset
+from lightmeter.verbs.detail import differences
 
 if TYPE_CHECKING:
     from lightmeter.nouns.pack import Pack
@@ -89,7 +90,7 @@ def check(dataset: Dataset, pack: Pack | None = None) -> Check:
         duplicates=_named(dataset, duplicates),
         conflicts=_named(dataset, conflicts),
         bad=dataset.bad,
-        warnings=tuple(_warnings(dataset, clusters, duplicates, conflicts)),
+        warnings=(*_warnings(dataset, clusters, duplicates, conflicts), *_resized_otherwise(dataset, pack)),
     )
 
 
@@ -180,6 +181,18 @@ def _warnings(
     tiny = [f"{name!r} ({count})" for name, count in zip(dataset.classes, counts, strict=True) if count < TINY]
     if tiny:
         yield f"Fewer than {TINY} images in {_listing(tiny)}: what is measured on so few is uncertain."
+
+
+def _resized_otherwise(dataset: Dataset, pack: Pack | None) -> Iterable[str]:
+    if pack is None:
+        return
+    part = dict(zip(dataset.ids, dataset.splits, strict=True))
+    for name, factor in differences(pack, [part[id] for id in pack.ids]):
+        yield (
+            f"The {name} pictures have {factor:.1f} times the fine detail of the train pictures: another program "
+            "shrunk them. What learns from one kind loses much on the other; train with "
+            "--set augment+=sharpness, which shows it pictures of every sharpness."
+        )
 
 
 def _listing(texts: Iterable[str], most: int = 10) -> str:

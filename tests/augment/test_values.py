@@ -15,6 +15,7 @@ from lightmeter.augment.colour import Colour
 from lightmeter.augment.counter import generator_of
 from lightmeter.augment.crop import RandomResizedCrop
 from lightmeter.augment.erase import Erase
+from lightmeter.augment.sharpness import Sharpness
 
 
 def smooth(n: int, size: int, channels: int) -> torch.Tensor:
@@ -173,3 +174,32 @@ def test_colour_of_nothing_changes_nothing() -> None:
     colour = Colour(0, 0, 0)
     drawn = colour.draw(pixels.shape, context(3), generator_of(1))
     np.testing.assert_array_equal(apply(colour, pixels, drawn), pixels.numpy())
+
+
+@pytest.mark.parametrize(("size", "channels"), [(9, 3), (12, 1)])
+def test_sharpness_adds_what_blurring_takes_away(size: int, channels: int) -> None:
+    pixels = torch.randint(60, 190, (6, size, size, channels), generator=generator_of(3), dtype=torch.uint8)
+    sharpness = Sharpness(share=0.5, least=-1.0, most=2.0)
+    drawn = sharpness.draw(pixels.shape, context(6), generator_of(4))
+    result = apply(sharpness, pixels.float(), drawn)
+    weights = np.outer([1, 2, 1], [1, 2, 1]) / 16
+    for index, amount in enumerate(drawn["amount"].tolist()):
+        picture = np.pad(pixels[index].numpy().astype(float), ((1, 1), (1, 1), (0, 0)), mode="edge")
+        for row in range(size):
+            for column in range(size):
+                window = picture[row : row + 3, column : column + 3]
+                blurred = (window * weights[..., None]).sum((0, 1))
+                expected = window[1, 1] + amount * (window[1, 1] - blurred)
+                np.testing.assert_allclose(result[index, row, column], expected.clip(0, 255), atol=1e-3)
+
+
+def test_sharpness_changes_the_share_that_was_asked_for_by_even_amounts() -> None:
+    n = 20_000
+    amount = Sharpness(share=0.75, least=0.0, most=2.0).draw(torch.Size((n, 8, 8, 3)), context(n), generator_of(9))[
+        "amount"
+    ]
+    changed = amount[amount != 0]
+    assert len(changed) / n == pytest.approx(0.75, abs=0.01)
+    assert changed.mean().item() == pytest.approx(1.0, abs=0.02)
+    assert changed.min().item() >= 0.0
+    assert changed.max().item() <= 2.0

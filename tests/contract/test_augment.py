@@ -25,6 +25,7 @@ WRONG = {
     "flip": [{"probability": -1}, {"probability": True}],
     "mixup": [{"alpha": -1.0}, {"probability": "often"}],
     "random_resized_crop": [{"min_area": 0.0}, {"min_area": 2.0}, {"max_ratio": 0.9}],
+    "sharpness": [{"share": 1.5}, {"least": -2.0}, {"most": "much"}, {"least": 1.0, "most": 0.5}],
     "shift": [{"pixels": -1}, {"pixels": 1.5}, {"border": "wrap"}],
 }
 """Options that each must refuse."""

@@ -65,3 +65,12 @@ def test_a_wrong_setting_is_named(settings: dict[str, str], words: str) -> None:
 def test_unknown_fields_are_refused() -> None:
     with pytest.raises(RecipeError, match="colour"):
         Recipe.parse({**RECIPE.document(), "colour": "red"})
+
+
+def test_a_part_is_added_to_a_list() -> None:
+    made = RECIPE.override({"augment+": "sharpness"})
+    assert [choice.name for choice in made.augment] == [*(choice.name for choice in RECIPE.augment), "sharpness"]
+    more = made.override({"augment+": '{"name": "erase", "options": {"probability": 0.5}}'})
+    assert more.augment[-1].options == {"probability": 0.5}
+    with pytest.raises(RecipeError, match="is no list"):
+        RECIPE.override({"epochs+": "3"})
