@@ -59,6 +59,20 @@ def score(summary: dict[str, Any]) -> str:
     )
 
 
+def past(found: dict[str, Any]) -> None:
+    """Print which pictures the model had seen, and its score on each kind."""
+    from lightmeter.verbs.reporting import past as words
+    from lightmeter.verbs.reporting.words import THIN
+
+    line(words.sentence(found).replace(THIN, " "), "yellow" if words.noteworthy(found) else "")
+    if words.noteworthy(found):
+        for row in words.rows(found):
+            text = f"{row['n']}: {row['accuracy']} right ({row['span']})"
+            pairs([(row["kind"].ljust(12), text.replace(THIN, " "))])
+        for number, why in words.reasons(found):
+            line(f"    {number} {why}", "dim")
+
+
 def percent(share: float, digits: int = 2) -> str:
     """A share of 1 as the report writes it, with an ordinary space."""
     from lightmeter.verbs.reporting import words

@@ -157,6 +157,8 @@ def evaluate(
         return
     show.line(f"{document['split']}: {show.score(document)}", "bold")
     show.line(evaluation.classification_report())
+    if "provenance" in document:
+        show.past(document["provenance"])
     if document.get("opened", 0) > 1:
         show.line(
             f"! This test split has been opened {document['opened']} times: choosing by it makes it lie.", "yellow"
@@ -248,6 +250,8 @@ def _show_training(source: str, result: TrainResult) -> None:
     show.line("")
     show.line(f"{sentence} ({between}).".replace(THIN, " "), "bold green")
     show.line(f"{source}: {show.score(values['test'])}")
+    if "provenance" in values:
+        show.past(values["provenance"])
     took = show.duration(values["seconds"])
     budget = f" of {show.duration(values['budget'])}" if values.get("budget") else ""
     show.pairs(

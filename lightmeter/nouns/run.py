@@ -20,9 +20,9 @@ FORMAT = 1
 class Run:
     """Names the files of a run folder; holds nothing but the path.
 
-    Files: `recipe.json split.json data.json environment.json plan.json request.json clock.json start.json epochs.jsonl
-    history.csv weights/best.safetensors state/ evaluation/val.npz evaluation/test.npz ledger.jsonl plots/ report.html
-    result.json model.bundle/`.
+    Files: `recipe.json split.json data.json environment.json plan.json request.json clock.json start.json
+    contamination.json seen.npz epochs.jsonl history.csv weights/best.safetensors state/ evaluation/val.npz
+    evaluation/test.npz ledger.jsonl plots/ report.html result.json model.bundle/`.
     """
 
     path: Path
@@ -55,8 +55,9 @@ class Run:
     def discard(self) -> None:
         """Take away a run that has learnt nothing yet, and its folder if nothing else is in it."""
         assert not (self.path / "epochs.jsonl").exists(), "a run that has begun to learn is kept"
-        for name in ("request", "split", "data", "environment", "recipe", "plan", "clock", "start"):
+        for name in ("request", "split", "data", "environment", "recipe", "plan", "clock", "start", "contamination"):
             (self.path / f"{name}.json").unlink(missing_ok=True)
+        (self.path / "seen.npz").unlink(missing_ok=True)
         for folder in (self.path / "weights", self.path / "evaluation", self.path):
             with contextlib.suppress(OSError):  # not empty, or not ours to remove
                 folder.rmdir()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from lightmeter.nouns.evaluation import BINS, Evaluation, wilson
 from lightmeter.verbs.reporting.material import Material
+from lightmeter.verbs.reporting.past import sentence
 from lightmeter.verbs.reporting.words import THIN, count, listed, many, percent, span
 
 _ROUGH = 30  # test pictures of a class below which its own numbers are rough
@@ -159,7 +160,9 @@ def _of_data(material: Material) -> Iterator[Finding]:
 
 def _of_training(material: Material) -> Iterator[Finding]:
     start = ((material.recipe or {}).get("recipe") or {}).get("start", "scratch")
-    if start != "scratch":
+    if material.past is not None:
+        yield _of_past(material.past)
+    elif start != "scratch":
         text = (
             f"It began from “{start}”, and what those were trained on is not known here. Where the test pictures were "
             "among it, this score is better than new pictures would give."
@@ -189,6 +192,15 @@ def _of_training(material: Material) -> Iterator[Finding]:
     if waiting and np.median(waiting) > 0.3:
         text = f"Training waited for pictures {round(100 * float(np.median(waiting)))}{THIN}% of its time."
         yield Finding("note", "Reading the pictures held training up", text)
+
+
+def _of_past(past: dict[str, Any]) -> Finding:
+    text = sentence(past)
+    if past["contaminated"]["n"]:
+        return Finding("warn", "The model has seen test pictures before", text)
+    if past["unknown"]["n"]:
+        return Finding("note", "Whether it has seen the test pictures is not known", text)
+    return Finding("good", "The test pictures are new to it", text)
 
 
 def _upper(text: str) -> str:

@@ -110,6 +110,11 @@ class Material:
             return len({test for test, _ in self.split.leaks})
         return int((self.data or {}).get("split", {}).get("leaks", 0))
 
+    @property
+    def past(self) -> dict[str, Any] | None:
+        """What was found of test pictures that the model had seen; None for a run that did not look."""
+        return (self.result or {}).get("provenance")
+
     @cached_property
     def without_leaks(self) -> Evaluation | None:
         """The test evaluation less the pictures that stand in training too; None where there are none, or only such."""

@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from lightmeter.nouns.evaluation import Evaluation
-from lightmeter.verbs.reporting import figures, pictures, tables
+from lightmeter.verbs.reporting import figures, past, pictures, tables
 from lightmeter.verbs.reporting.drawing import Drawn
 from lightmeter.verbs.reporting.findings import chance_ece, findings
 from lightmeter.verbs.reporting.material import Material
@@ -61,6 +61,7 @@ def context(material: Material, drawn: dict[str, Drawn], pack: Pack | None) -> d
         "split_word": "validation" if material.test is None else "test",
         "verdict": _verdict(material),
         "cards": _cards(material),
+        "past": _past(material),
         "findings": findings(material),
         "figures": {name: _figure(figure) for name, figure in drawn.items()},
         "many_classes": e is not None and len(e.classes) > figures.LABELLED,
@@ -108,9 +109,29 @@ def _verdict(material: Material) -> dict[str, str]:
             f"Measured on {many(e.n, 'test picture')}, of which {material.leaks:,} also stand in training, which "
             "makes it look better than it is."
         )
+    elif material.past and material.past["contaminated"]["n"]:
+        seen = int(material.past["contaminated"]["n"])
+        basis = (
+            f"Measured on {many(e.n, 'test picture')}, of which {count(seen)} (or their twins) the model had seen, "
+            "which can make it look better than it is."
+        )
     else:
         basis = f"Measured on {many(e.n, 'test picture')} that were never used in training."
     return {"sentence": sentence, "range": between, "basis": basis}
+
+
+def _past(material: Material) -> dict[str, Any] | None:
+    """The section on what the model had seen; None where every picture is clean or nobody looked."""
+    found = material.past
+    if found is None or not past.noteworthy(found):
+        return None
+    return {
+        "sentence": past.sentence(found),
+        "rows": past.rows(found),
+        "reasons": past.reasons(found),
+        "seen": [str(name) for name in found["seen"]],
+        "pairs": [(str(first), str(second)) for first, second in found["pairs"]],
+    }
 
 
 def _cards(material: Material) -> list[tuple[str, str, str]]:
