@@ -128,8 +128,9 @@ def frozen_layers(model: Model, freeze: tuple[str, ...]) -> tuple[str, ...]:
 
     Args:
         model: whose `layers` are meant.
-        freeze: each entry a block, a layer, "all" (every layer but the head's), "N" (the first N layers) or "-N" (all
-            but the last N), as a slice of a list; together they freeze what any of them does.
+        freeze: each entry a block, a layer, "all" (every layer but the head's), "batchnorm" (each layer of that kind),
+            "N" (the first N layers) or "-N" (all but the last N), as a slice of a list; together they freeze what any
+            of them does.
 
     Raises:
         RecipeError: a name that is no block or layer, an N larger than the number of layers, or nothing left to train.
@@ -148,6 +149,8 @@ def frozen_layers(model: Model, freeze: tuple[str, ...]) -> tuple[str, ...]:
                     "`lightmeter inspect MODEL` lists its layers.",
                 )
             wanted |= set(names[: int(entry)])
+        elif entry == "batchnorm":
+            wanted |= {name for name in names if isinstance(known[name], nn.modules.batchnorm._BatchNorm)}
         elif entry in blocks:
             wanted |= {name for name in names if id(known[name]) in inside[entry]}
         elif entry in known:

@@ -85,7 +85,7 @@ class Recipe(_Frozen):
     Attributes:
         start: "scratch", or "<name>@<first 16 digits of its sha256>" of the weights it starts from.
         freeze: what of the model is not trained: names of blocks or layers, "N" for the first N layers, "-N" for all
-            but the last N; ("all",) trains the head alone.
+            but the last N, "batchnorm" for all layers of that kind; ("all",) trains the head alone.
         batchnorm: what BatchNorm layers do that are frozen. "frozen" keeps their statistics and uses them;
             "update" uses and keeps track of the batches' own; "recalibrate" uses the batches' own and replaces the
             kept ones by those of the training pictures before each validation; "batch" uses the batches' own in

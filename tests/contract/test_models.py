@@ -142,6 +142,8 @@ def test_a_number_freezes_from_the_input_or_spares_the_last(name: str) -> None:
     assert frozen_layers(model, ("3",)) == tuple(names[:3])
     assert frozen_layers(model, ("-5",)) == tuple(names[:-5])
     assert frozen_layers(model, (names[1], "2")) == tuple(names[:2])
+    norms = [full for full, layer in layers(model).items() if isinstance(layer, torch.nn.BatchNorm2d)]
+    assert frozen_layers(model, ("batchnorm",)) == tuple(norms)
     with pytest.raises(RecipeError, match=rf"has {len(names)} layers.*\n.*head"):
         frozen_layers(model, (str(len(names) + 1),))
 
