@@ -16,6 +16,7 @@ from lightmeter.errors import WeightsError
 from lightmeter.models import MODELS, build_model
 from lightmeter.models.base import Model, Normalise
 from lightmeter.models.pretrained import architecture_of, backbone, constants, shapes, some
+from lightmeter.models.timm_model import PREFIX, timm_heads
 from lightmeter.nouns.recipe import ModelChoice
 
 _NESTED = ("state_dict", "model_state_dict", "model")
@@ -130,8 +131,9 @@ def translate(found: dict[str, Tensor], choice: ModelChoice | None, *, origin: s
     Raises:
         WeightsError: an architecture that is not known here, or another one than `choice`.
     """
-    if choice is not None and choice.name.startswith("timm:") and not any(n.startswith("body.") for n in found):
-        found = {f"body.{name}": value for name, value in found.items()}
+    if choice is not None and choice.name.startswith(PREFIX) and not any(name.startswith("body.") for name in found):
+        heads = timm_heads(blank(choice))
+        found = {_under_body(name, heads): value for name, value in found.items()}
     if choice is None:
         choice = recognise({name: tuple(value.shape) for name, value in found.items()})
     if choice is None:
@@ -201,11 +203,19 @@ def normaliser(model: Model) -> str:
 
 def _pixel_constants(choice: ModelChoice) -> dict[str, Tensor]:
     """The model's own, which its published weights were trained with; written down, so that no default can change."""
-    narrow = choice if choice.name.startswith("timm:") else choice.model_copy(update={"width": 0.125})
+    narrow = choice if choice.name.startswith(PREFIX) else choice.model_copy(update={"width": 0.125})
     with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and thrown away
         model = build_model(narrow, 2, 3, _SIZE)
     state = model.state_dict()
     return {name: state[name].clone() for name in constants(model)}
+
+
+def _under_body(name: str, heads: tuple[str, ...]) -> str:
+    """What timm calls so, behind our contract: its own head is ours, all else lies in `body`."""
+    for head in heads:
+        if name.startswith(f"{head}."):
+            return f"head{name.removeprefix(head)}"
+    return f"body.{name}"
 
 
 def _renamed(name: str, head: str, last: str) -> str:

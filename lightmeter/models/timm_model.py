@@ -46,6 +46,13 @@ class TimmModel(Model):
         return {**({"embeddings": own} if own else {}), **parts, "head": self.head}
 
 
+def timm_heads(model: Model) -> tuple[str, ...]:
+    """What timm calls the head of a network in its files, which `body` is built without."""
+    known: dict[str, Any] = getattr(model.get_submodule("body"), "pretrained_cfg", None) or {}
+    named = known.get("classifier") or ()
+    return (named,) if isinstance(named, str) else tuple(named)
+
+
 def timm_model(
     name: str, num_classes: int, *, channels: int, size: int, width: float = 1.0, dropout: float = 0.0, hidden: int = 0
 ) -> TimmModel:

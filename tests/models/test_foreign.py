@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lightmeter.errors import RecipeError, WeightsError
 from lightmeter.models import MODELS, build_model, keras_h5
@@ -271,9 +271,13 @@ def test_a_model_of_timm_keeps_the_contract(name: str, timm: Any) -> None:
     held = sorted(id(parameter) for block in blocks.values() for parameter in block.parameters())
     assert held == sorted(id(parameter) for parameter in model.parameters())
     assert list(blocks)[-1] == "head"
-    own: Tensor = timm.create_model(name, num_classes=0, **({"img_size": 64} if "vit" in name else {})).state_dict()
-    foreign = translate({**own, "fc.weight": torch.zeros(9, 9)}, ModelChoice(name=f"timm:{name}"), origin="t.pth")
-    assert set(foreign.tensors) - {f"body.{key}" for key in own} == {"normalise.mean", "normalise.std"}
+    own = timm.create_model(name, num_classes=0).state_dict()
+    head = "head" if "vit" in name else "fc"  # a file of timm holds its own
+    own |= {f"{head}.weight": torch.ones(9, model.head[-1].in_features), f"{head}.bias": torch.zeros(9)}
+    foreign = translate(own, ModelChoice(name=f"timm:{name}"), origin="t.pth")
+    ours = {"normalise.mean", "normalise.std", "head.1.weight", "head.1.bias"}
+    assert set(foreign.tensors) == ours | {f"body.{key}" for key in own if not key.startswith(f"{head}.")}
+    assert foreign.tensors["head.1.weight"].shape == (9, model.head[-1].in_features)
     with pytest.raises(RecipeError, match="has no width"):
         build_model(ModelChoice(name=f"timm:{name}", width=0.5), 5, 3, 64)
     with pytest.raises(RecipeError, match="timm could not build 'resnet1000'"):

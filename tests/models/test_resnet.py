@@ -164,3 +164,13 @@ def test_the_stem_of_imagenet_pools_before_the_first_stage() -> None:
     assert shapes["conv1"] == (14, 14, 64)
     assert shapes["layer1.0.conv1"] == (7, 7, 64)  # after 3x3/2
     assert shapes["layer4.2.conv3"] == (1, 1, 2048)
+
+
+@pytest.mark.parametrize(("stride", "first", "second"), [("3x3", 1, 2), ("1x1", 2, 1)])
+def test_the_filter_that_halves_the_map_is_an_option_of_resnet50(stride: str, first: int, second: int) -> None:
+    model = MODELS["resnet50"](4, channels=3, size=32, width=0.125, stride=stride)
+    block = model.get_submodule("layer2.0")
+    assert [block.get_submodule(name).stride for name in ("conv1", "conv2")] == [(first, first), (second, second)]
+    assert model(torch.zeros(2, 32, 32, 3)).shape == (2, 4)
+    with pytest.raises(RecipeError, match="no stride '2x2'"):
+        MODELS["resnet50"](4, channels=3, size=32, stride="2x2")
