@@ -1,8 +1,9 @@
-"""Canvases to 27-byte signatures that hardly change when a picture is re-encoded, and the search for near duplicates.
+"""Canvases to 31-byte signatures that hardly change when a picture is re-encoded, and the search for near duplicates.
 
-A signature holds the 54 lowest frequencies of a picture's brightness (a DCT without the constant part), each in 4 bits.
-Signs alone, as in the usual 64-bit perceptual hashes, cannot tell a copy that was shifted by one pixel of 32 from a
-stranger; sizes with signs can. The likeness of two pictures is the correlation of their signatures.
+A signature holds the 54 lowest frequencies of a picture's brightness (a DCT without the constant part), each in 4 bits,
+and the colour of its four quarters. Signs alone, as in the usual 64-bit perceptual hashes, cannot tell a copy that was
+shifted by one pixel of 32 from a stranger; sizes with signs can. The likeness of two pictures is the correlation of
+those frequencies; the colours only rule out.
 docs/honest-numbers.md says how often this hits and how often it errs.
 """
 
@@ -31,7 +32,10 @@ SURE = 0.9
 PLAIN = 3.0
 """Standard deviation, in grey levels, below which a picture has nothing to be known by."""
 
-BYTES = 27  # of a signature
+COLOUR = 16.0
+"""Mean difference in colour, in grey levels, up to which pictures of the same brightness pattern can be copies."""
+
+BYTES = 31  # of a signature: 27 of frequencies, 4 of colours
 
 _GRID = 32  # every canvas is averaged to so many cells a side, so that signatures of different canvas sizes compare
 _WAVES = 10
@@ -40,6 +44,8 @@ _WEIGHTS = np.array([(i + j) ** 0.75 for i, j in _PLACES], np.float32)  # photog
 _TURNED = np.array([j % 2 == 1 for _, j in _PLACES])  # in a mirror, what is odd along the row changes its sign
 _STEPS = 7  # 4 bits: -7 to 7, and the pattern 0 for a plain picture
 _LARGEST = 0.4  # of ratios: photographs lie less evenly than the reckoning takes for granted
+_SHADES = 16  # grey levels in a step of colour
+_WAVES_END = 27  # of the bytes of a signature
 _CHUNK = 8 << 20  # bytes of float32 at a time
 
 
@@ -51,7 +57,7 @@ def signatures(pixels: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np
         rows: int64[n], ascending for speed.
 
     Returns:
-        uint8[n, 27]; zeros for a picture that is too plain to be known again.
+        uint8[n, 31]; zeros for a picture that is too plain to be known again.
     """
     size = pixels.shape[1]
     grid, waves = _grid(size), _waves()
@@ -59,12 +65,13 @@ def signatures(pixels: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np
     step = max(1, _CHUNK // (4 * size * size))
     vertical, horizontal = (np.array(side) for side in zip(*_PLACES, strict=True))
     for start in range(0, len(rows), step):
-        luma = _luma(pixels[rows[start : start + step]])  # float32[n, S, S]
+        some = pixels[rows[start : start + step]]
+        luma = _luma(some)  # float32[n, S, S]
         cells = luma if size == _GRID else grid @ luma @ grid.T  # float32[n, 32, 32]
         values = (waves @ cells @ waves.T)[:, vertical, horizontal] * _WEIGHTS  # float32[n, 54]
         scale = np.abs(values).mean(axis=1, keepdims=True) * (2.5 / _STEPS)
         steps = np.clip(np.rint(values / np.maximum(scale, 1e-6)), -_STEPS, _STEPS).astype(np.int8)
-        nibbles = (steps + 8).astype(np.uint8)  # 1 to 15
+        nibbles = (np.hstack([steps, _colours(some)]) + 8).astype(np.uint8)  # 1 to 15
         packed = nibbles[:, ::2] << 4 | nibbles[:, 1::2]
         packed[cells.std(axis=(1, 2)) < PLAIN] = 0
         found[start : start + step] = packed
@@ -76,11 +83,11 @@ def near_duplicates(asked: NDArray[np.uint8], seen: NDArray[np.uint8]) -> NDArra
 
     It is one where its likeness is at least NEAR and its distance (1 - likeness) at most `ratio` times that of the
     picture after the next CROWD: pictures of shoes on white are all alike, and are not copies of each other. The
-    test is David Lowe's (2004), its ratio follows from the pictures.
+    test is David Lowe's (2004), its ratio follows from the pictures. Where both have colours, they must agree.
 
     Args:
-        asked: uint8[n, 27].
-        seen: uint8[m, 27].
+        asked: uint8[n, 31].
+        seen: uint8[m, 31].
 
     Returns:
         int64[n].
@@ -110,7 +117,9 @@ def near_duplicates(asked: NDArray[np.uint8], seen: NDArray[np.uint8]) -> NDArra
         for block in blocks:
             crowd += (_likeness(own_even[near], own_odd[near], even[block], odd[block]) > least).sum(axis=1)
         kept = near[crowd <= CROWD] if not few else near  # the nearest itself is among them
-        result[rows[kept]] = known[place[kept]]
+        twins = known[place[kept]]
+        agree = _same_colours(asked[rows[kept]], seen[twins])
+        result[rows[kept[agree]]] = twins[agree]
     return result
 
 
@@ -148,9 +157,38 @@ def _likeness(
 
 def _halves(packed: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Signatures of length 1, parted into what a mirror leaves as it is and what it turns."""
-    values = np.stack([packed >> 4, packed & 15], axis=2).reshape(len(packed), -1).astype(np.float32) - 8
+    values = _nibbles(packed[:, :_WAVES_END])
     values /= np.linalg.norm(values, axis=1, keepdims=True)
     return np.ascontiguousarray(values[:, ~_TURNED]), np.ascontiguousarray(values[:, _TURNED])
+
+
+def _nibbles(packed: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The values in some bytes of signatures, float32[n, 2 * bytes], -7 to 7."""
+    halves = np.stack([packed >> 4, packed & 15], axis=2)
+    return halves.reshape(len(packed), 2 * packed.shape[1]).astype(np.float32) - 8
+
+
+def _colours(pixels: NDArray[np.uint8]) -> NDArray[np.int8]:
+    """How much redder and bluer than grey each quarter is, in steps, int8[n, 8]; zeros for grey pictures."""
+    if pixels.shape[3] == 1:
+        return np.zeros((len(pixels), 8), np.int8)
+    half = (pixels.shape[1] + 1) // 2
+    sides = (slice(None, half), slice(-half, None))
+    quarters = [pixels[:, rows, columns].mean(axis=(1, 2)) for rows in sides for columns in sides]
+    means = np.stack(quarters, axis=1)  # float64[n, 4, 3]
+    grey = means @ np.array([0.299, 0.587, 0.114])
+    casts = np.stack([means[..., 0] - grey, means[..., 2] - grey], axis=2).reshape(len(pixels), 8)
+    return np.clip(np.rint(casts / _SHADES), -_STEPS, _STEPS).astype(np.int8)
+
+
+def _same_colours(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Whether colours agree, mirrored or not, or one of the two has none, bool[n]."""
+    one, other = _nibbles(first[:, _WAVES_END:]), _nibbles(second[:, _WAVES_END:])
+    mirrored = other.reshape(-1, 2, 2, 2)[:, :, ::-1].reshape(other.shape)  # rows, columns, red and blue
+    apart = np.minimum(np.abs(one - other).mean(axis=1), np.abs(one - mirrored).mean(axis=1))
+    grey = (one == 0).all(axis=1) | (other == 0).all(axis=1)
+    agree: NDArray[np.bool_] = grey | (apart * _SHADES <= COLOUR)
+    return agree
 
 
 def _luma(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

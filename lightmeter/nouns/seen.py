@@ -26,7 +26,7 @@ FILE = "seen.npz"
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Seen:
-    """The pictures that a model was trained on or chosen by, its ancestors' included: 43 bytes for each.
+    """The pictures that a model was trained on or chosen by, its ancestors' included: 47 bytes for each.
 
     Hashes are cut to 8 bytes: among 10,000 x 1,000,000 pairs of different pictures, two are equal by chance once in
     two billion such comparisons.
@@ -37,7 +37,7 @@ class Seen:
         data: fingerprints of the data sets whose pictures are below.
         files: uint64[N], of the encoded bytes.
         canvases: uint64[N], of the decoded pictures.
-        signatures: uint8[N, 27], see `nouns.likeness`.
+        signatures: uint8[N, 31], see `nouns.likeness`.
     """
 
     public: tuple[str, ...]

@@ -56,7 +56,7 @@ EDITS: dict[str, Callable[[Pixels], Pixels]] = {
     "same": lambda pixels: pixels,
     "jpeg": lambda pixels: _from(Image.open(io.BytesIO(jpeg(pixels))), pixels),
     "brighter": lambda pixels: np.clip(pixels * 1.25, 0, 255).astype(np.uint8),
-    "less contrast": lambda pixels: (64 + pixels * 0.5).astype(np.uint8),
+    "less contrast": lambda pixels: (25 + pixels * 0.8).astype(np.uint8),
     "mirrored": lambda pixels: pixels[:, ::-1],
     "halved and enlarged": _small_and_back,
     "cropped by 1": lambda pixels: _cropped(pixels, 1),

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.fft import dctn
 
-from lightmeter.nouns.likeness import BYTES, CROWD, FEW, NEAR, near_duplicates, signatures
+from lightmeter.nouns.likeness import COLOUR, CROWD, FEW, NEAR, near_duplicates, signatures
 from tests.nouns.photographs import EDITS, photographs
 
 PLACES = [(i, j) for i in range(10) for j in range(10) if 0 < i + j < 10]
@@ -18,7 +18,21 @@ def of(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def values_of(packed: NDArray[np.uint8]) -> NDArray[np.int64]:
-    return np.array([[half - 8 for byte in row for half in (int(byte) >> 4, int(byte) & 15)] for row in packed])
+    return np.array([[half - 8 for byte in row[:27] for half in (int(byte) >> 4, int(byte) & 15)] for row in packed])
+
+
+def colours_of(signature: NDArray[np.uint8]) -> list[int]:
+    return [half - 8 for byte in signature[27:] for half in (int(byte) >> 4, int(byte) & 15)]
+
+
+def slow_colours(picture: NDArray[np.uint8]) -> list[int]:
+    half, found = (len(picture) + 1) // 2, []
+    for top in (0, len(picture) - half):
+        for left in (0, len(picture) - half):
+            red, green, blue = (float(v) for v in picture[top : top + half, left : left + half].mean(axis=(0, 1)))
+            grey = 0.299 * red + 0.587 * green + 0.114 * blue
+            found += [max(-7, min(7, round((value - grey) / 16))) for value in (red, blue)]
+    return found
 
 
 def slow_values(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -50,16 +64,38 @@ def slow_near_duplicates(asked: NDArray[np.uint8], seen: NDArray[np.uint8], rati
         distance = [1 - likeness[row] for row in order]
         found = likeness[order[0]] >= NEAR and distance[0] <= ratio * distance[CROWD]
         result.append(int(order[0]) if found else -1)
+    for row, twin in enumerate(result):
+        if twin >= 0:
+            one, other = colours_of(asked[row]), colours_of(seen[twin])
+            turned_other = [other[at] for at in (2, 3, 0, 1, 6, 7, 4, 5)]  # right and left change places
+            apart = min(np.abs(np.subtract(one, which)).mean() for which in (other, turned_other))
+            if any(one) and any(other) and 16 * apart > COLOUR:
+                result[row] = -1
     return result
 
 
 @pytest.mark.parametrize(("size", "channels"), [(8, 1), (28, 1), (32, 3), (47, 3), (96, 3)])
 def test_a_signature_is_its_slow_twin(size: int, channels: int) -> None:
-    pixels = photographs(40, size, seed=size, channels=channels)
+    pixels = photographs(15, size, seed=size, channels=channels)
     found, slow = values_of(of(pixels)), slow_values(pixels)
-    assert found.shape == slow.shape == (40, 2 * BYTES)
+    assert found.shape == slow.shape == (15, 54)
     assert np.abs(found - slow).max() <= 1  # float32 may round a step the other way
-    assert (found != slow).mean() < 0.002
+    assert (found != slow).mean() < 0.005
+
+
+@pytest.mark.parametrize("size", [9, 32])
+def test_the_colours_are_their_slow_twin(size: int) -> None:
+    pixels = photographs(40, size, seed=size)
+    assert [colours_of(row) for row in of(pixels)] == [slow_colours(picture) for picture in pixels]
+    assert not np.any([colours_of(row) for row in of(pixels[..., :1])])
+
+
+def test_the_same_pattern_in_other_colours_is_no_copy() -> None:
+    pixels = photographs(200, 32, seed=12)
+    blue = pixels[:50].copy()
+    blue[..., 0], blue[..., 2] = blue[..., 0] // 3, np.minimum(255, blue[..., 2].astype(int) + 110)
+    assert (near_duplicates(of(blue), of(pixels)) >= 0).mean() < 0.1
+    assert near_duplicates(of(blue), of(np.concatenate([blue, pixels[50:]]))).tolist() == list(range(50))
 
 
 def test_rows_are_read_in_the_order_asked_and_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,8 +133,8 @@ def test_copies_are_found_whatever_was_done_to_them(name: str, size: int) -> Non
 
 
 def test_strangers_are_not_taken_for_copies() -> None:
-    found = near_duplicates(of(photographs(2000, 32, seed=5)), of(photographs(3000, 32, seed=6)))
-    assert (found >= 0).mean() <= 0.002
+    found = near_duplicates(of(photographs(500, 32, seed=5)), of(photographs(1500, 32, seed=6)))
+    assert (found >= 0).sum() <= 2
 
 
 def test_pictures_that_are_all_alike_are_no_copies_of_each_other() -> None:
