@@ -74,6 +74,37 @@ def settings(pairs: list[str]) -> dict[str, str]:
     return found
 
 
+def factors(texts: list[str]) -> dict[str, tuple[str, ...]]:
+    """["optimizer.lr=0.1,0.2"] as {"optimizer.lr": ("0.1", "0.2")}. Raises UsageError."""
+    found: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        if not (name.strip() and equals and values.strip()):
+            raise UsageError(f"--factor {text!r} names no field and values.", "--factor FIELD=VALUE,VALUE")
+        found[name.strip()] = (*found.get(name.strip(), ()), *words(values))
+    return found
+
+
+def words(text: str) -> tuple[str, ...]:
+    """A list with commas, such as "a,b", as ("a", "b"); commas inside brackets stay."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[{") - (letter in "]}")
+        if letter == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Seeds. Raises UsageError."""
+    given = words(text)
+    if not given or not all(word.isdigit() for word in given):
+        raise UsageError(f"--seeds {text!r} are no seeds.", "numbers from 0 on, as in --seeds 0,1,2")
+    return tuple(map(int, given))
+
+
 def bad_policy(text: str) -> Literal["error", "quarantine"]:
     """The value of --on-bad. Raises UsageError."""
     if text == "error":

@@ -107,8 +107,8 @@ def run_study(
         write_json(out / "study.json", job.document(complete=False, judged=False))
     found = job.document(complete=True, judged=True)
     write_json(out / "study.json", found)
-    result = StudyResult(out, found)
-    write_pages(found, out)
+    result = open_study(out)
+    write_pages(result.document, out)
     return result
 
 

@@ -1,4 +1,4 @@
-"""study.json -> `study.html`, one page that needs nothing else, and `study.md`, the same tables as text."""
+"""study.json -> what its pages say, in words, and `study.html`, one page that needs nothing else."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from lightmeter.nouns.evaluation import Evaluation
 from lightmeter.nouns.files import write_atomic
+from lightmeter.studies.markdown import markdown
 from lightmeter.verbs.reporting.words import THIN, count, duration, listed, many, percent, span
 
 ROLES = {"faithful": "faithful", "ours": "ours", "variant": "variant"}
@@ -20,16 +21,16 @@ def write_pages(document: dict[str, Any], folder: Path) -> None:
     from lightmeter.studies.plots import draw  # matplotlib takes a second to import
     from lightmeter.verbs.reporting.page import render
 
-    figures = draw(document, folder)
+    said, figures = context(document), draw(document, folder)
     for figure in figures.values():
         write_atomic(folder / "plots" / f"{figure.name}.png", figure.png)
     shown = {
         name: {"svg": Markup(figure.svg), "caption": figure.caption, "width": round(figure.width)}
         for name, figure in figures.items()
     }
-    page = render("study.html.j2", {**context(document), "figures": shown, "reports": _reports(document, folder)})
+    page = render("study.html.j2", {**said, "figures": shown, "reports": _reports(document, folder)})
     write_atomic(folder / "study.html", page.encode("utf-8", "replace"))
-    write_atomic(folder / "study.md", markdown(document))
+    write_atomic(folder / "study.md", markdown(said))
 
 
 def context(document: dict[str, Any]) -> dict[str, Any]:
@@ -59,6 +60,7 @@ def context(document: dict[str, Any]) -> dict[str, Any]:
         "rows": [_rows(name, table) for name, table in document["rows"].items()],
         "notes": [(arm["name"], arm["note"]) for arm in document["arms"] if arm["note"]],
         "trouble": _trouble(document),
+        "unseen": [(arm["name"], arm["clean"]) for arm in arms if arm["finished"] and arm["clean"]],
         "leaks": _leaks(done),
         "environment": [(name, str(value)) for name, value in document["environment"].items() if value is not None],
         "version": document["lightmeter"],
@@ -74,7 +76,8 @@ def headline(document: dict[str, Any]) -> tuple[str, str]:
     ours = [arm for arm in done if arm["role"] == "ours"] or done
     best = max(ours, key=lambda arm: arm["val"])  # by validation: the test pictures choose nothing
     found = best["accuracy"]
-    first = f"{best['name']} names {percent(found['mean'])} of {count(best['n']['test'])} test pictures right"
+    who = f"{best['name']}, best by validation," if len(ours) > 1 else best["name"]
+    first = f"{who} names {percent(found['mean'])} of {count(best['n']['test'])} test pictures right"
     known = [
         arm["published"]
         for arm in done
@@ -118,7 +121,18 @@ def _row(arm: dict[str, Any]) -> dict[str, Any]:
         "per_epoch": duration(cost["seconds_per_epoch"]),
         "seconds": duration(cost["seconds"]),
         "n": count(arm["n"]["test"]),
+        "clean": _clean(arm["clean"]),
     }
+
+
+def _clean(found: dict[str, Any] | None) -> str:
+    """The figure on pictures that the start weights cannot have seen; "" for weights that have seen nothing public."""
+    if found is None:
+        return ""
+    if not found["n"]:
+        return "no picture is known to be unseen"
+    accuracy = found["accuracy"]
+    return f"{percent(accuracy['mean'])} of {count(found['n'])} ({span(accuracy['low'], accuracy['high'])})"
 
 
 def _columns(document: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -183,7 +197,7 @@ def _rows(name: str, table: dict[str, Any]) -> dict[str, Any]:
                 "seconds": duration(row["seconds"]),
                 "train": percent(row["train"]),
                 "val": percent(row["val"]),
-                "tenth": steps.get(f"{row['epoch']} epochs", ""),
+                "tenth": steps.get(many(row["epoch"], "epoch"), ""),
             }
             for row in table["rows"]
         ],
@@ -214,72 +228,3 @@ def _reports(document: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
             evaluation = Evaluation.load(folder / run / "evaluation" / "test.npz")
             found.append((arm["name"], evaluation.classification_report()))
     return found
-
-
-def markdown(document: dict[str, Any]) -> str:
-    """study.md."""
-    said = context(document)
-    first, rest = said["headline"]
-    lines = [f"# {said['title']}", "", f"**{first} {rest}**", "", said["question"], ""]
-    if said["scale"]:
-        lines += [
-            f"{said['scale'][0].upper()}{said['scale'][1:]}."
-            + (f" Left out: {said['left_out']}" if said["left_out"] else ""),
-            "",
-        ]
-    if said["columns"]:
-        deepest = max(len(rows) for _, rows in said["columns"])
-        cells = [[f"{what}: {figure}" if what else figure for what, figure in rows] for _, rows in said["columns"]]
-        lines += _table(
-            [title for title, _ in said["columns"]],
-            [[column[place] if place < len(column) else "" for column in cells] for place in range(deepest)],
-        )
-    lines += ["## Arms", "", f"Figures are {said['basis']}.", ""]
-    header = ["arm", "role", *(["published"] if said["any_published"] else [])]
-    header += ["test accuracy", f"95{THIN}% interval", "loss", "on training pictures", "gap, points", "F1, macro"]
-    header += ["parameters", "of them trained", "epochs", "an epoch", "training"]
-    keys = ["accuracy", "span", "loss", "fit", "gap", "f1", "total", "trainable", "epochs", "per_epoch", "seconds"]
-    rows = []
-    for arm in said["arms"]:
-        head = [arm["name"], arm["role"], *([arm["published"]] if said["any_published"] else [])]
-        rows.append(
-            [*head, *([arm[key] for key in keys] if arm["finished"] else [f"did not finish: {arm['why']}"] + [""] * 10)]
-        )
-    lines += _table(header, rows)
-    if said["verdicts"]:
-        lines += ["## Verdicts", "", *(f"- {entry['sentence']}" for entry in said["verdicts"]), ""]
-    if said["knee"]:
-        header = ["step", "gain, points", "more training", "the next tenth of a point costs", "verdict"]
-        lines += [
-            "## Where more stops paying",
-            "",
-            said["knee"]["sentence"],
-            "",
-            *_table(header, [list(step.values()) for step in said["knee"]["steps"]]),
-        ]
-    for table in said["rows"]:
-        header = ["epochs", "training", "train", "validation", "a tenth of a point cost"]
-        lines += [
-            f"## {table['name']}: what more epochs are worth",
-            "",
-            table["sentence"],
-            "",
-            *_table(header, [list(row.values()) for row in table["rows"]]),
-        ]
-    if said["trouble"]:
-        lines += ["## Not finished", "", *(f"- {who}: {why}" for who, why in said["trouble"]), ""]
-    if said["leaks"]:
-        lines += [said["leaks"], ""]
-    lines += (
-        ["## What each arm is", "", *(f"- **{name}**: {note}" for name, note in said["notes"]), ""]
-        if said["notes"]
-        else []
-    )
-    return "\n".join(lines).replace(THIN, " ").rstrip() + "\n"
-
-
-def _table(header: list[str], rows: list[list[str]]) -> list[str]:
-    def line(cells: list[str]) -> str:
-        return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-    return [line(header), "|" + "---|" * len(header), *map(line, rows), ""]

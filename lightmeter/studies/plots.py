@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from lightmeter.nouns.run import Run
 from lightmeter.verbs.reporting.drawing import BLUE, INK, ORANGE, SOFT, Drawn, canvas, finish, plain_names, style
-from lightmeter.verbs.reporting.words import THIN, duration, short
+from lightmeter.verbs.reporting.words import THIN, duration, many, short
 
 _WIDTH = 390.0  # CSS pixels: of a phone, so that nothing shrinks there
+_WIDE = 12.0  # times the smallest cost from which on they are drawn on a logarithmic scale
 _PERCENT = FuncFormatter(lambda value, _: f"{100 * value:g} %")
 _SECONDS = FuncFormatter(lambda value, _: duration(value).replace(THIN, " "))
 
@@ -76,7 +77,13 @@ def _cost(arms: list[dict[str, Any]], knee: dict[str, Any] | None) -> Drawn:
     with style("cost"):
         figure = canvas(_WIDTH, 300)
         axes = figure.add_subplot()
-        axes.set_xscale("log")
+        costs = [max(arm["cost"]["seconds"], 1e-3) for arm in arms]
+        if max(costs) > _WIDE * min(costs):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=6))
+            axes.xaxis.set_minor_locator(NullLocator())
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(4))
         for arm in arms:
             x, y = max(arm["cost"]["seconds"], 1e-3), arm["accuracy"]
             colour = BLUE if arm["role"] == "ours" else INK
@@ -90,7 +97,6 @@ def _cost(arms: list[dict[str, Any]], knee: dict[str, Any] | None) -> Drawn:
         _name_points(axes, arms)
         axes.margins(x=0.18, y=0.12)
         axes.xaxis.set_major_formatter(_SECONDS)
-        axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
         axes.yaxis.set_major_formatter(_PERCENT)
         axes.set_xlabel("training time of one seed")
         axes.set_ylabel("test accuracy")
@@ -152,7 +158,7 @@ def _rows(name: str, arm: str, table: dict[str, Any]) -> Drawn:
         x = [row["seconds"] for row in rows]
         for part, colour, words in (("train", BLUE, "training"), ("val", ORANGE, "validation")):
             axes.plot(x, [row[part] for row in rows], color=colour, marker="o", markersize=4, label=words)
-        stop = next(row["seconds"] for row in rows if f"{row['epoch']} epochs" == table["knee"]["name"])
+        stop = next(row["seconds"] for row in rows if many(row["epoch"], "epoch") == table["knee"]["name"])
         axes.axvline(stop, color=SOFT, linewidth=1, linestyle=(0, (2, 3)), label="more stops paying")
         axes.yaxis.set_major_formatter(_PERCENT)
         axes.yaxis.set_major_locator(MaxNLocator(5))

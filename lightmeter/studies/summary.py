@@ -14,6 +14,7 @@ from lightmeter.nouns.evaluation import Evaluation
 from lightmeter.nouns.run import Run
 from lightmeter.studies.base import Arm, Scale, Study
 from lightmeter.studies.results import Point, apart, judge, knee, mean_accuracy
+from lightmeter.verbs.reporting.words import many
 
 FORMAT = 1
 _PLACES = 6  # decimals of what is derived: enough for any page, and the same on every machine
@@ -109,6 +110,7 @@ def _arm(arm: Arm, statuses: dict[int, Status]) -> dict[str, Any]:
         "fit": mean("fit", "accuracy"),
         "train": mean("train", "accuracy"),
         "gap": round(mean("fit", "accuracy") - mean("test", "accuracy"), _PLACES),
+        "clean": _clean(done),
         "macro": {
             name: round(float(np.mean([row[name] for row in averages])), _PLACES)
             for name in ("precision", "recall", "f1")
@@ -121,6 +123,15 @@ def _arm(arm: Arm, statuses: dict[int, Status]) -> dict[str, Any]:
             "images_per_second": mean("images_per_second"),
         },
     }
+
+
+def _clean(done: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Accuracy on test pictures that the start weights cannot have seen; None where nothing public was seen at all."""
+    parts = [entry["provenance"]["clean"] for entry in done if "provenance" in entry]
+    if not parts:
+        return None
+    n = int(parts[0]["n"])
+    return {"n": n} if not n else {"n": n, "accuracy": _rounded(mean_accuracy(parts).document())}
 
 
 def _finished(entry: dict[str, Any]) -> bool:
@@ -206,7 +217,7 @@ def _rows(entry: dict[str, Any], statuses: Statuses, every: int) -> dict[str, An
             }
         )
     n = entry["n"]["val"] * len(runs)
-    points = [Point(f"{row['epoch']} epochs", row["seconds"], row["val"]) for row in rows]
+    points = [Point(many(row["epoch"], "epoch"), row["seconds"], row["val"]) for row in rows]
     verdicts = [[apart(one.accuracy, n, other.accuracy, n) for other in points] for one in points]
     found = knee(points, verdicts)
     return {

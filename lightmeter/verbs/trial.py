@@ -9,7 +9,9 @@ from typing import Any
 
 from lightmeter.errors import StorageError
 from lightmeter.models.table import count
+from lightmeter.nouns.evaluation import Evaluation
 from lightmeter.nouns.progress import SILENT, Progress
+from lightmeter.nouns.provenance import RULES, Contamination, by_name, gravest
 from lightmeter.nouns.recipe import Recipe
 from lightmeter.nouns.run import Run
 from lightmeter.nouns.split import Split
@@ -49,8 +51,9 @@ def trial(
     assert recipe.start == ("scratch" if start is None else start.identity), "a recipe names its start weights"
     run = Run(folder)
     request = {"trial": True, "recipe_key": recipe.key(), "fingerprint": split.fingerprint}
+    if run.has("request") and not _same(run, request):
+        run.discard()
     if run.has("request"):
-        _same(run, request)
         if run.has("result"):
             return run
     else:
@@ -71,13 +74,17 @@ def trial(
     training.learn()
     learned = clock.elapsed
     scores = training.score(split, by="study")
-    run.write("result", {**_cost(run, learned), "parameters": parameters, **_last(run), **scores})
+    past = _past(run, data, split, () if start is None else start.seen)
+    run.write("result", {**_cost(run, learned), "parameters": parameters, **_last(run), **scores, **past})
     shutil.rmtree(run.state, ignore_errors=True)  # only an unfinished trial needs it, and it is the bulk of the folder
     return run
 
 
-def _same(run: Run, request: dict[str, Any]) -> None:
+def _same(run: Run, request: dict[str, Any]) -> bool:
+    """Whether the folder's trial is this one; another one that has learnt nothing yet, as it failed, may go."""
     kept = run.read("request")
+    if kept != {"format": kept["format"], **request} and not run.epochs() and not run.state.exists():
+        return False
     for name, what in (("recipe_key", "recipe"), ("fingerprint", "data")):
         if kept.get(name) != request[name]:
             raise StorageError(
@@ -85,6 +92,24 @@ def _same(run: Run, request: dict[str, Any]) -> None:
                 f"a trial of the same {what}, to go on with, or a new folder",
                 "choose another --out, or delete that folder.",
             )
+    return True
+
+
+def _past(run: Run, data: Data, split: Split, seen: tuple[str, ...]) -> dict[str, Any]:
+    """{"provenance": ...}: the test score on pictures that the start weights have and have not seen, by their names.
+
+    Only of weights that learned from a public training set, whose pictures are known by name; nothing is compared
+    picture by picture, as `train` does, which would cost each arm of a study the same seconds again.
+    """
+    public = [name for name in seen if name in RULES]
+    if not public:
+        return {}
+    source, name = data.dataset.provenance.source, data.dataset.name
+    judged = [gravest(one) for one in zip(*(by_name(known, source, name, split.test) for known in public), strict=True)]
+    verdicts, whys = tuple(one for one, _ in judged), tuple(why for _, why in judged)
+    found = Contamination(split.test, verdicts, whys, tuple(public))
+    test = Evaluation.load(run.path / "evaluation" / "test.npz")
+    return {"provenance": found.summary(test.ids, test.correct)}
 
 
 def _parameters(training: Training) -> dict[str, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from lightmeter.nouns.recipe import ModelChoice, Optimizer, Recipe
 from lightmeter.recipes import Facts
 from lightmeter.studies.base import Arm, MakeRecipe, Pictures, Scale, Study
@@ -9,7 +11,9 @@ from lightmeter.studies.base import Arm, MakeRecipe, Pictures, Scale, Study
 DIGITS = Pictures("digits", size=8, channels=1, train_limit=300, test_limit=120)
 
 
-def small(*, width: float = 0.25, lr: float = 3e-3, freeze: tuple[str, ...] = (), model: str = "whitened") -> MakeRecipe:
+def small(
+    *, width: float = 0.25, lr: float = 3e-3, freeze: tuple[str, ...] = (), model: str = "whitened"
+) -> MakeRecipe:
     """A narrow network and AdamW."""
 
     def make(facts: Facts, epochs: float) -> Recipe:
@@ -43,7 +47,7 @@ def toy(*arms: Arm, seeds: tuple[int, ...] = (0, 1), **changes: object) -> Study
         "question": "Does learning help?",
         "published": {"test accuracy": "50 %"},
         "arms": lambda scale: taken,
-        "pairs": tuple(zip(names, names[1:], strict=False)),
+        "pairs": tuple(itertools.pairwise(names)),
         "seeds": dict.fromkeys(("smoke", "cpu", "full"), seeds),
         "left_out": {"smoke": "everything that matters."},
         "curve": tuple(names),
