@@ -114,6 +114,12 @@ def export(path: Path, out: Path | None = None, *, progress: Progress = SILENT) 
 
     run = Run.open(path)
     recipe, result, data = run.recipe, run.read("result"), run.read("data")
+    if "calibration" not in result:
+        raise FormatError(
+            f"{path} is a training of a study, which is not calibrated.",
+            "a run of `train`",
+            f"train one from its weights: lightmeter train SOURCE --start {path}",
+        )
     preprocess, classes = recipe.preprocess, tuple(data["classes"])
     model = build_model(recipe.model, len(classes), channels=preprocess.channels, size=preprocess.size)
     model.load_state_dict(load_file(run.weights))
@@ -192,6 +198,8 @@ def _own(run: Run, bundle: Bundle, split: str, progress: Progress) -> tuple[Eval
 def _data_of(run: Run, progress: Progress) -> Dataset:
     """The pictures that a run was made from. Raises SourceError, DataError."""
     request = run.read("request")
+    if "source" not in request:
+        raise FormatError(f"{run.path} is a training of a study, whose pictures the study chose.", "a run of `train`")
     return open_source(
         request["source"],
         class_names=None if request["class_names"] is None else Path(request["class_names"]),

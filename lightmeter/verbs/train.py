@@ -137,7 +137,10 @@ def train(
         if out is None:
             raise UsageError("--resume was given without --out.", "the folder of the run to go on with")
         run = Run.open(out)
-        request = Request.model_validate(_less_format(run.read("request")))
+        kept = _less_format(run.read("request"))
+        if "source" not in kept:
+            raise UsageError(f"{out} is a training of a study.", "a run of `train`", "run the study again to go on.")
+        request = Request.model_validate(kept)
         if request.source != source:
             raise UsageError(f"{out} was trained on {request.source!r}, not on {source!r}.", "the same source")
         if run.has("result") and run.read("result").get("complete", True):

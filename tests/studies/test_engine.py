@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lightmeter.errors import StorageError, UsageError
+from lightmeter.errors import LightmeterError, StorageError, UsageError
 from lightmeter.nouns.evaluation import Evaluation
 from lightmeter.nouns.progress import Silent
 from lightmeter.nouns.run import Run
@@ -113,6 +113,29 @@ class TestWhole:
     def test_another_study_in_its_folder_is_refused(self, whole: engine.StudyResult) -> None:
         with pytest.raises(StorageError, match="holds the study toy at scale smoke"):
             run_study(toy(), "cpu", out=whole.folder)
+
+
+class TestItsTrainings:
+    """The folders below arms/ are runs, as far as a run without a bundle goes."""
+
+    def test_they_can_be_compared_and_reported(self, whole: engine.StudyResult) -> None:
+        from lightmeter.verbs.again import report, scored
+
+        first, second = (whole.folder / "arms" / name / "seed-0" for name in ("base", "tuned"))
+        assert scored(first, "test").ids == scored(second, "test").ids
+        assert report(first).read_text(encoding="utf-8").count("<svg") > 3
+
+    def test_what_needs_more_is_refused_in_words(self, whole: engine.StudyResult) -> None:
+        from lightmeter.verbs.again import evaluate, export
+        from lightmeter.verbs.train import train
+
+        path = whole.folder / "arms" / "base" / "seed-0"
+        with pytest.raises(LightmeterError, match="is a training of a study"):
+            export(path)
+        with pytest.raises(LightmeterError, match="is a training of a study"):
+            train("digits", out=path, resume=True)
+        with pytest.raises(LightmeterError):
+            evaluate(path)
 
 
 class _Stopping(Silent):
