@@ -15,7 +15,9 @@ from PIL import Image
 
 from lightmeter.errors import FormatError, UsageError
 from lightmeter.nouns.evaluation import Evaluation
+from lightmeter.nouns.files import write_json
 from lightmeter.nouns.pack import Pack
+from lightmeter.nouns.provenance import Contamination
 from lightmeter.verbs.compare import compare
 from lightmeter.verbs.report import report, report_several
 from lightmeter.verbs.reporting.findings import chance_ece, findings, weak_classes
@@ -379,3 +381,52 @@ def test_start_weights_that_may_have_seen_the_test_pictures_are_a_warning(tmp_pa
     [found] = [finding for finding in findings(Material.read(path)) if finding.title == title]
     assert found.level == "warn"
     assert "mobilenet@0123456789abcdef" in found.text
+
+
+def with_past(path: Path, clean: int, contaminated: int, unknown: int) -> Material:
+    """The run with that many of its test pictures called each."""
+    document = json.loads((path / "result.json").read_text())
+    test = Material.read(path).test
+    assert test is not None
+    kinds = ("clean",) * clean + ("contaminated",) * contaminated + ("unknown",) * unknown
+    kinds += ("clean",) * (test.n - len(kinds))
+    found = Contamination(test.ids, kinds, tuple(f"why <{kind}>" for kind in kinds), ("imagenet-1k/train",))
+    document["provenance"] = found.summary(test.ids, test.correct)
+    write_json(path / "result.json", document)
+    return Material.read(path)
+
+
+def test_what_the_model_had_seen_is_said_with_the_score_on_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    write_run(path, epochs=1, steps=5)
+    material = with_past(path, 100, 200, 30)
+    test = material.test
+    assert test is not None and test.n == 359
+    fresh = np.r_[:100, 330:359]
+    text = Page(report(path).read_text(encoding="utf-8")).text
+    assert "Of 359 pictures, 200 were seen before, or have a twin that was; of 30 it cannot be told." in text
+    share = percent(float(test.correct[fresh].mean())).replace("\u202f", " ")
+    assert f"Of the 129 that are new to it {share} are right" in text
+    assert "why <contaminated>" in text and "imagenet-1k/train" in text
+    assert "of which 200 (or their twins) the model had seen" in text
+    [found] = [one for one in findings(material) if one.title == "The model has seen test pictures before"]
+    assert found.level == "warn"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "level", "words"),
+    [
+        ((359, 0, 0), "good", "None of the 359 pictures is known to it"),
+        ((0, 1, 0), "warn", "1 was seen before, or has a twin that was."),
+        ((0, 359, 0), "warn", "None is left to judge it by"),
+        ((0, 0, 359), "note", "of 359 it cannot be told. None is left"),
+    ],
+)
+def test_the_sentence_fits_what_was_found(kinds: tuple[int, int, int], level: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    write_run(path, epochs=1, steps=5)
+    material = with_past(path, *kinds)
+    [found] = [one for one in findings(material) if words in one.text]
+    assert found.level == level
+    page = report(path).read_text(encoding="utf-8")
+    assert ('id="seen"' in page) == (level != "good")

@@ -164,7 +164,7 @@ def _of_training(material: Material) -> Iterator[Finding]:
         yield _of_past(material.past)
     elif start != "scratch":
         text = (
-            f"It began from “{start}”, and what those were trained on is not known here. Where the test pictures were "
+            f"It began from “{start}”, and this run did not look up what those have seen. Where the test pictures are "
             "among it, this score is better than new pictures would give."
         )
         yield Finding("warn", "The start weights may have seen these pictures", text)
