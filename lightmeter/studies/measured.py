@@ -12,11 +12,11 @@ from lightmeter.nouns.files import read_json, write_json
 from lightmeter.nouns.recipe import Recipe
 from lightmeter.recipes import Facts
 from lightmeter.studies.base import Arm, MakeRecipe, Pictures, Scale
+from lightmeter.verbs.data import Data
 from lightmeter.verbs.execution import Execution
 from lightmeter.verbs.measure import measure_training
 from lightmeter.verbs.meter import build_prepared, training_rate
 from lightmeter.verbs.mirror import measure_mirror
-from lightmeter.verbs.training import Data
 
 FORMAT = 1
 _SECONDS = 4.0  # for choosing an execution

@@ -19,9 +19,9 @@ from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.nouns.split import Split
 from lightmeter.sources import OnBad, open_source
 from lightmeter.studies.base import Pictures
+from lightmeter.verbs.data import Data
 from lightmeter.verbs.pack import pack
 from lightmeter.verbs.split import split
-from lightmeter.verbs.training import Data
 
 
 class Materials:

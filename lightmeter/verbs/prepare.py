@@ -20,10 +20,11 @@ from lightmeter.nouns.run import Run
 from lightmeter.nouns.split import Split
 from lightmeter.recipes import RECIPES, TRANSFER, Facts
 from lightmeter.verbs.clock import Clock
+from lightmeter.verbs.data import Data
 from lightmeter.verbs.meter import WIDTHS, Plan, finish_seconds, meter, too_short
 from lightmeter.verbs.mirror import measure_mirror
 from lightmeter.verbs.start import Start, open_start
-from lightmeter.verbs.training import Data, Training
+from lightmeter.verbs.training import Training
 
 if TYPE_CHECKING:
     from lightmeter.verbs.train import Request

@@ -16,11 +16,12 @@ from lightmeter.nouns.recipe import Recipe
 from lightmeter.nouns.run import Run
 from lightmeter.nouns.split import Split
 from lightmeter.verbs.clock import Clock
+from lightmeter.verbs.data import Data
 from lightmeter.verbs.environment import environment
 from lightmeter.verbs.execution import Execution
 from lightmeter.verbs.meter import Plan
 from lightmeter.verbs.start import Start
-from lightmeter.verbs.training import Data, Training
+from lightmeter.verbs.training import Training
 
 
 def trial(
