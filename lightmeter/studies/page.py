@@ -28,7 +28,15 @@ def write_pages(document: dict[str, Any], folder: Path) -> None:
         name: {"svg": Markup(figure.svg), "caption": figure.caption, "width": round(figure.width)}
         for name, figure in figures.items()
     }
-    page = render("study.html.j2", {**said, "figures": shown, "reports": _reports(document, folder)})
+    page = render(
+        "study.html.j2",
+        {
+            **said,
+            "figures": shown,
+            "shown": {name.partition("-")[0] + "s" for name in shown},
+            "reports": _reports(document, folder),
+        },
+    )
     write_atomic(folder / "study.html", page.encode("utf-8", "replace"))
     write_atomic(folder / "study.md", markdown(said))
 

@@ -14,6 +14,7 @@ from lightmeter.verbs.reporting.words import THIN, duration, many, short
 
 _WIDTH = 390.0  # CSS pixels: of a phone, so that nothing shrinks there
 _WIDE = 12.0  # times the smallest cost from which on they are drawn on a logarithmic scale
+_PLOT_HEIGHT, _LINE = 200.0, 11.0  # CSS pixels: of the cost figure's axes, and of a name in it
 _PERCENT = FuncFormatter(lambda value, _: f"{100 * value:g} %")
 _SECONDS = FuncFormatter(lambda value, _: duration(value).replace(THIN, " "))
 
@@ -106,15 +107,20 @@ def _cost(arms: list[dict[str, Any]], knee: dict[str, Any] | None) -> Drawn:
 
 
 def _name_points(axes: Axes, arms: list[dict[str, Any]]) -> None:
-    """A name beside each point, on the side with room: the slow half's to the left."""
+    """A name beside each point, the slow half's to the left where there is room; names that would meet move apart."""
     costs = sorted(arm["cost"]["seconds"] for arm in arms)
     middle = costs[len(costs) // 2]
-    for arm in arms:
+    low, high = axes.get_ylim()
+    taken: dict[bool, list[float]] = {False: [], True: []}
+    for arm in sorted(arms, key=lambda arm: float(arm["accuracy"]["mean"])):
         left = arm["cost"]["seconds"] > middle or (arm["cost"]["seconds"] == middle and len(arms) > 1)
+        at = _PLOT_HEIGHT * (arm["accuracy"]["mean"] - low) / (high - low)
+        place = max([at, *(other + _LINE for other in taken[left])])
+        taken[left].append(place)
         axes.annotate(
             short(arm["name"], 16),
             (max(arm["cost"]["seconds"], 1e-3), arm["accuracy"]["mean"]),
-            xytext=(-8 if left else 8, 0),
+            xytext=(-8 if left else 8, place - at),
             textcoords="offset points",
             ha="right" if left else "left",
             va="center",
