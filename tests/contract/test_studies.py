@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from lightmeter.nouns.recipe import Recipe
-from lightmeter.studies import STUDIES
+from lightmeter.studies import STUDIES, Arm
 from lightmeter.studies.engine import run_study
+from lightmeter.studies.pictures import Materials
 from tests.studies.sets import make
 
 
@@ -42,3 +43,23 @@ def test_every_arm_is_trained_and_scored_on_all_its_test_pictures(
         text = page.read_text(encoding="utf-8")
         assert all(arm.name in text for arm in arms)
     assert len(result.document["verdicts"]) == len(study.pairs)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_no_arm_starts_from_one_that_learned_its_test_pictures(
+    name: str, sets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIGHTMETER_DATA", str(sets))
+    monkeypatch.setenv("LIGHTMETER_CACHE", str(sets.parent / "cache"))
+    materials = Materials()
+    arms = {arm.name: arm for arm in STUDIES[name]().arms("smoke")}
+
+    def learned(arm: Arm) -> set[tuple[str, str]]:
+        """(source, id) of all that an arm and those before it learned from."""
+        before = learned(arms[arm.start.removeprefix("arm:")]) if arm.start.startswith("arm:") else set()
+        _, split = materials.data(arm.pictures, 0)
+        return before | {(arm.pictures.source, id) for id in (*split.train, *split.val)}
+
+    for arm in arms.values():
+        _, split = materials.data(arm.pictures, 0)
+        assert not learned(arm) & {(arm.pictures.source, id) for id in split.test}, arm.name

@@ -208,8 +208,10 @@ def test_keras_layer_130_is_where_ours_begins() -> None:
 def test_the_pairs_are_five_and_the_same_in_every_arm() -> None:
     assert len({name for pair in TWO_CLASSES for name in pair}) == 10
     for scale in SCALES:
-        taken = [arm.pictures.classes for arm in STUDIES["alexnet-two-classes"]().arms(scale)]
-        assert taken == [pair for pair in TWO_CLASSES for _ in range(2)]
+        base, *arms = STUDIES["alexnet-two-classes"]().arms(scale)
+        assert [arm.pictures.classes for arm in arms] == [pair for pair in TWO_CLASSES for _ in range(2)]
+        # The same share of the same class is the same pictures, so that the base has not learned from a test picture.
+        assert {arm.pictures.test_share for arm in arms} == {base.pictures.test_share}
 
 
 def test_the_search_takes_over_from_each_candidate() -> None:
