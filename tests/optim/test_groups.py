@@ -17,7 +17,7 @@ CHOICE = Optimizer(name="sgd", lr=0.1, bias_lr=0.2, head_lr=0.3, weight_decay=0.
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_groups_add_up_to_the_trainable_parameters(name: str) -> None:
-    model = MODELS[name](5, channels=3, size=32, width=0.25)
+    model = MODELS[name](5, channels=3, size=80, width=0.25)
     groups = {group["name"]: group for group in param_groups(model, CHOICE)}
     grouped = [id(parameter) for group in groups.values() for parameter in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in model.parameters() if p.requires_grad)
