@@ -34,7 +34,8 @@ def finetune(facts: Facts, *, epochs: float, model: ModelChoice, start: str) -> 
     """First the head alone on cached features, then everything with AdamW at a low rate, lower still near the input.
 
     A head that starts from noise would push good features about before it has learned anything (Kumar et al.,
-    "Fine-tuning can distort pretrained features", 2022); one that has learned does not.
+    "Fine-tuning can distort pretrained features", 2022); one that has learned does not. BatchNorm stays as the weights
+    have it: with the statistics of small batches a short fine-tuning ends below the head alone.
 
     `lightmeter train imagenette --budget 10m --start mobilenet_v2_1.0_imagenet_backbone.safetensors`
     """
@@ -51,6 +52,7 @@ def finetune(facts: Facts, *, epochs: float, model: ModelChoice, start: str) -> 
         epochs=epochs,
         batch_size=64 if facts.n >= 640 else max(8, facts.n // 10),
         seed=facts.seed,
+        freeze=("batchnorm",),
         probe_epochs=50.0,
         views=2 if facts.mirror else 1,
     )
