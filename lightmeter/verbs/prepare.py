@@ -122,7 +122,8 @@ def choose(
     def finished(made: Recipe) -> Recipe:
         """What the user asked for, laid over what the recipe says."""
         if request.freeze:
-            made = made.model_copy(update={"freeze": request.freeze})
+            kept = () if "all" in request.freeze else tuple(entry for entry in made.freeze if entry != "all")
+            made = made.model_copy(update={"freeze": (*kept, *request.freeze)})
         return made.override(settings)
 
     if start is not None:
