@@ -1,13 +1,21 @@
-"""records/ to docs/results.md, so that no number in the guide is typed by hand: `python -m bench.table`."""
+"""records/ to docs/results.md and to the results in docs/experiments/: `python -m bench.table`.
+
+No number in the guide is typed by hand. A page of docs/experiments holds, for each study that it tells of, the lines
+`<!-- results: NAME -->` and `<!-- end -->`; what stands between them is made here from the newest record.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "results.md"
+EXPERIMENTS = ROOT / "docs" / "experiments"
+
+_PLACE = re.compile(r"<!-- results: (\S+) -->\n.*?<!-- end -->\n", re.DOTALL)
 
 _HEAD = """# Results
 
@@ -40,6 +48,25 @@ def page() -> str:
     return text + "Measured on: " + "; ".join(machines) + ".\n"
 
 
+def filled(text: str) -> str:
+    """The text of a page of docs/experiments with its results made anew."""
+    return _PLACE.sub(lambda place: f"<!-- results: {place[1]} -->\n{_result(place[1])}<!-- end -->\n", text)
+
+
+def _result(study: str) -> str:
+    of = {scale: sorted(ROOT.glob(f"records/*-study-{study}-{scale}/study.md")) for scale in ("cpu", "full")}
+    records = [*of["cpu"], *of["full"]]  # the newest of the published size, where there is one
+    if not records:
+        return f"\n### Results of `{study}`\n\nNo run of this study has been recorded yet.\n\n"
+    folder = records[-1].parent
+    body = records[-1].read_text().partition("\n")[2].replace("\n## ", "\n#### ").strip()
+    note = folder / "note.txt"
+    machine = _machine(json.loads((folder / "study.json").read_text())["environment"])
+    said = f"Record: `{folder.relative_to(ROOT)}`. Measured on: {machine}."
+    circumstances = f" {note.read_text().strip()}" if note.exists() else ""
+    return f"\n### Results of `{study}`\n\n{body}\n\n{said}{circumstances}\n\n"
+
+
 def _row(name: str, record: dict[str, Any]) -> str:
     interval = record["test_accuracy_interval_95"]
     low_high = "-" if interval is None else f"{100 * interval[0]:.2f} to {100 * min(1.0, interval[1]):.2f} %"
@@ -68,3 +95,5 @@ def _machine(environment: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page())
+    for path in sorted(EXPERIMENTS.glob("*.md")):
+        path.write_text(filled(path.read_text()))

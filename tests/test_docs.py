@@ -124,3 +124,12 @@ def test_the_results_page_is_what_the_records_say() -> None:
     from bench.table import PAGE, page
 
     assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m bench.table"
+
+
+def test_each_study_has_its_results_on_a_page_as_the_records_say() -> None:
+    from bench.table import EXPERIMENTS, filled
+    from lightmeter.studies import STUDIES
+
+    pages = [path.read_text(encoding="utf-8") for path in sorted(EXPERIMENTS.glob("*.md"))]
+    assert [text for text in pages if text != filled(text)] == [], "run: python -m bench.table"
+    assert sorted(re.findall(r"<!-- results: (\S+) -->", "".join(pages))) == sorted(STUDIES)

@@ -18,12 +18,9 @@ def markdown(said: dict[str, Any]) -> str:
             "",
         ]
     if said["columns"]:
-        deepest = max(len(rows) for _, rows in said["columns"])
+        # One row: what was published and what was trained are lists of their own, not line beside line.
         cells = [[f"{what}: {figure}" if what else figure for what, figure in rows] for _, rows in said["columns"]]
-        lines += _table(
-            [title for title, _ in said["columns"]],
-            [[column[place] if place < len(column) else "" for column in cells] for place in range(deepest)],
-        )
+        lines += _table([title for title, _ in said["columns"]], [["<br>".join(column) for column in cells]])
     lines += ["## Arms", "", f"Figures are {said['basis']}.", ""]
     header = ["arm", "role", *(["published"] if said["any_published"] else [])]
     header += ["test accuracy", f"95{THIN}% interval", "loss", "on training pictures", "gap, points", "F1, macro"]
