@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -93,7 +93,7 @@ def study(
         return
     if scale not in ("smoke", "cpu", "full"):
         raise UsageError(f"--scale {scale!r} is not known.", "smoke, cpu or full")
-    taken: Scale = scale  # type: ignore[assignment]
+    taken = cast("Scale", scale)
     progress = open_progress()
     if source and not found.any_source:
         able = ", ".join(one for one, make in STUDIES.items() if make().any_source)
