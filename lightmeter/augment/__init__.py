@@ -18,7 +18,7 @@ from lightmeter.augment.sharpness import Sharpness
 from lightmeter.nouns.parts import check_options, resolve
 from lightmeter.nouns.recipe import AugmentChoice
 
-__all__ = ["AUGMENTATIONS", "Augment", "Augmentation", "BatchContext", "compose"]
+__all__ = ["AUGMENTATIONS", "MIXING", "Augment", "Augmentation", "BatchContext", "compose"]
 
 AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
     "alternating_flip": AlternatingFlip,
@@ -32,6 +32,9 @@ AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
     "shift": Shift,
 }
 """Builders: (**options) -> Augmentation."""
+
+MIXING = ("cutmix", "mixup")
+"""Those that mix pictures of a batch, and their labels with them."""
 
 
 @dataclass(frozen=True, slots=True)

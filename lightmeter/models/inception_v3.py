@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightmeter.models.base import Model, Normalise, mlp_head
+from lightmeter.models.convolve import convolve
 
 _HALF = (0.5, 0.5, 0.5)
 
@@ -38,7 +39,7 @@ class _Conv(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.relu(self.bn(self.conv(x)))
+        out: Tensor = self.relu(convolve(self.conv, self.bn, x))
         return out
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lightmeter.errors import RecipeError
 from lightmeter.models.base import Model, Normalise, mlp_head
+from lightmeter.models.convolve import ConvNorm
 
 Borders = Literal["torchvision", "keras"]
 
@@ -34,17 +35,17 @@ def _make_divisible(value: float, divisor: int = 8) -> int:
 class _KerasBorders(nn.Conv2d):
     """A filter with stride 2 that pads a map of even sides at its right and lower border only, as Keras does."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[2:]
-        padded = F.pad(x, (width % 2, 1, height % 2, 1))  # of 3x3 filters; a side of odd length on both ends
-        return F.conv2d(padded, self.weight, None, self.stride, 0, self.dilation, self.groups)
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        height, width = input.shape[2:]
+        padded = F.pad(input, (width % 2, 1, height % 2, 1))  # of 3x3 filters; a side of odd length on both ends
+        return F.conv2d(padded, weight, bias, self.stride, 0, self.dilation, self.groups)
 
 
 def _conv_norm(
     inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, borders: Borders = "torchvision"
-) -> nn.Sequential:
+) -> ConvNorm:
     filters = _KerasBorders if borders == "keras" and stride == 2 else nn.Conv2d
-    return nn.Sequential(
+    return ConvNorm(
         filters(inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU6(inplace=True),
@@ -58,7 +59,7 @@ class _InvertedResidual(nn.Module):
         super().__init__()
         hidden = inputs * expansion
         widen = [_conv_norm(inputs, hidden, 1)] if expansion != 1 else []
-        self.conv = nn.Sequential(
+        self.conv = ConvNorm(
             *widen,
             _conv_norm(hidden, hidden, 3, stride=stride, groups=hidden, borders=borders),
             nn.Conv2d(hidden, outputs, 1, bias=False),

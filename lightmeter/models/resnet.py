@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lightmeter.errors import RecipeError
 from lightmeter.models.base import Model, Normalise
+from lightmeter.models.convolve import ConvNorm, convolve
 
 _STAGE_WIDTHS = (64, 128, 256, 512)
 _SMALL_AT_MOST = 64  # side up to which "by_size" keeps the resolution: ImageNet's stem hands on a quarter of it
@@ -25,7 +26,7 @@ def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
     """The identity, or a 1x1 filter where the branch beside it changes the shape."""
     if stride == 1 and inputs == outputs:
         return nn.Identity()
-    return nn.Sequential(_conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+    return ConvNorm(_conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
 
 
 class _Basic(nn.Module):
@@ -44,8 +45,8 @@ class _Basic(nn.Module):
         return self.bn2
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        out = self.bn2(self.conv2(out))
+        out = F.relu(convolve(self.conv1, self.bn1, x), inplace=True)
+        out = convolve(self.conv2, self.bn2, out)
         return F.relu(out + self.downsample(x), inplace=True)
 
 
@@ -69,9 +70,9 @@ class _Bottleneck(nn.Module):
         return self.bn3
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        out = F.relu(self.bn2(self.conv2(out)), inplace=True)
-        out = self.bn3(self.conv3(out))
+        out = F.relu(convolve(self.conv1, self.bn1, x), inplace=True)
+        out = F.relu(convolve(self.conv2, self.bn2, out), inplace=True)
+        out = convolve(self.conv3, self.bn3, out)
         return F.relu(out + self.downsample(x), inplace=True)
 
 
@@ -139,7 +140,7 @@ class ResNet(Model):
 
     def features(self, pixels: Tensor) -> Tensor:
         """uint8|float [N, S, S, C] -> float [N, F], the mean of the last map."""
-        x = F.relu(self.bn1(self.conv1(self.normalise(pixels))), inplace=True)
+        x = F.relu(convolve(self.conv1, self.bn1, self.normalise(pixels)), inplace=True)
         if not self.small_stem:
             x = F.max_pool2d(x, 3, stride=2, padding=1)
         for number in (1, 2, 3, 4):

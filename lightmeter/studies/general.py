@@ -19,8 +19,8 @@ from lightmeter.recipes import RECIPES, TRANSFER, Facts
 from lightmeter.studies.base import Arm, MakeRecipe, Pictures, Scale, Study
 from lightmeter.studies.describe import counts_of, recipe_of
 from lightmeter.studies.pictures import Materials
+from lightmeter.verbs.canvas import choose_preprocess
 from lightmeter.verbs.clock import Clock
-from lightmeter.verbs.prepare import choose_preprocess
 from lightmeter.verbs.start import Start, open_start
 from lightmeter.verbs.train import Request
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,26 +19,39 @@ from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.verbs.execution import Execution
 
+View = Callable[[NDArray[np.int64], Tensor], Tensor]
+"""Positions int64[B] among the rows and their pixels uint8[B, S, S, C] -> those pixels under a fixed view."""
+
+
+def plain(_: NDArray[np.int64], pixels: Tensor) -> Tensor:
+    """The pictures as they are."""
+    return pixels
+
+
+def mirrored(_: NDArray[np.int64], pixels: Tensor) -> Tensor:
+    """Their mirror images."""
+    return pixels.flip(2)
+
 
 def features(
     model: Model,
     pack: Pack,
     rows: NDArray[np.int64],
     execution: Execution,
+    views: Mapping[str, View],
     *,
-    mirror: bool,
     start: str,
     cache: Path,
     progress: Progress = SILENT,
 ) -> Tensor:
-    """What the model's head would read, float32[V, N, F], for the pack's rows under V = 1 or 2 fixed views.
+    """What the model's head would read, float32[V, N, F], for N of the pack's rows under V fixed views.
 
     Args:
-        mirror: add the mirror image of each picture as a second view.
-        start: the identity of the backbone's weights, part of the cache's key.
+        views: by names that say all that decides them, as those are part of the cache's key.
+        start: the identity of the backbone's weights, another part of it.
         cache: folder for the result; a second call reads it.
     """
-    what = [pack.path.name, start, _architecture(model), str(execution.document()), str(mirror)]
+    what = [pack.path.name, start, _architecture(model), str(execution.document()), *views]
     identity = "|".join([*what, hashlib.sha256(rows.tobytes()).hexdigest()])
     path = cache / "features" / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npy"
     if path.exists():
@@ -47,24 +61,30 @@ def features(
             path.unlink(missing_ok=True)
     model = fused(model, torch.from_numpy(pack.pixels[rows[:4]]))
     execution.place(model)
-    views: list[list[Tensor]] = [[] for _ in range(1 + mirror)]
+    found: list[list[Tensor]] = [[] for _ in views]
     with (
         execution.pool(),
         torch.no_grad(),
         execution.autocast(),
         progress.track("features", len(rows), "images") as advance,
     ):
-        for start_row in range(0, len(rows), execution.micro_batch):
-            some = rows[start_row : start_row + execution.micro_batch]
-            pixels = torch.from_numpy(pack.pixels[some]).to(execution.device)
-            for number, view in enumerate(views):
-                view.append(model.features(pixels.flip(2) if number else pixels).float().cpu())
+        for first in range(0, len(rows), execution.micro_batch):
+            some = np.arange(first, min(first + execution.micro_batch, len(rows)))
+            pixels = torch.from_numpy(pack.pixels[rows[some]]).to(execution.device)
+            for batches, view in zip(found, views.values(), strict=True):
+                batches.append(model.features(view(some, pixels)).float().cpu())
             advance(len(some))
-    result = torch.stack([torch.cat(view) for view in views])
+    result = torch.stack([torch.cat(batches) for batches in found])
     buffer = io.BytesIO()
     np.save(buffer, result.numpy(), allow_pickle=False)
     write_atomic(path, buffer.getvalue())
     return result
+
+
+def features_of(module: nn.Module, pixels: Tensor) -> Tensor:
+    """`Model.features` of a module that is one: uint8[N, S, S, C] to float[N, F]."""
+    assert isinstance(module, Model)
+    return module.features(pixels)
 
 
 def _architecture(model: Model) -> str:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lightmeter.augment import MIXING, BatchContext, compose
+from lightmeter.errors import RecipeError
 from lightmeter.models.base import Model
 from lightmeter.nouns.places import cache_folder
 from lightmeter.nouns.progress import Progress
-from lightmeter.nouns.recipe import Optimizer, Schedule
+from lightmeter.nouns.recipe import Optimizer, Recipe, Schedule
 from lightmeter.optim import build_optimizer
 from lightmeter.verbs.batches import FeatureBatches
 from lightmeter.verbs.data import Data
-from lightmeter.verbs.features import features, fold, standardise
+from lightmeter.verbs.features import View, features, fold, mirrored, plain, standardise
 from lightmeter.verbs.fit import steps, validate
 from lightmeter.verbs.meter import Plan
 from lightmeter.verbs.state import Counters, State
@@ -43,24 +48,23 @@ def feature_batches(model: Model, data: Data, plan: Plan, progress: Progress) ->
     """Standardised features of all training and validation images, and what they were standardised by."""
     recipe = plan.recipe
     execution = plan.features_by or plan.execution
-    rows = np.concatenate([data.train_rows, data.val_rows])
-    found = features(
-        model,
-        data.pack,
-        rows,
-        execution,
-        mirror=recipe.views > 1,
-        start=recipe.start,
-        cache=cache_folder(),
-        progress=progress,
-    )
+
+    def of(rows: NDArray[np.int64], views: Mapping[str, View]) -> Tensor:
+        return features(
+            model, data.pack, rows, execution, views, start=recipe.start, cache=cache_folder(), progress=progress
+        )
+
     n = len(data.train_rows)
-    mean, deviation = standardise(found[:, :n], model.head)
-    standard = ((found - mean) / deviation).to(execution.device)
+    both = {"plain": plain, "mirrored": mirrored} if recipe.views > 1 else {"plain": plain}
+    found = of(np.concatenate([data.train_rows, data.val_rows]), both)
+    train, val = found[:, :n], found[0, n:]
+    if recipe.feature_views:
+        train = torch.cat([train, of(data.train_rows, augmented_views(data, recipe))])
+    mean, deviation = standardise(train, model.head)
     batches = FeatureBatches(
-        standard[:, :n],
+        ((train - mean) / deviation).to(execution.device),
         torch.from_numpy(data.pack.labels[data.train_rows]).to(execution.device),
-        standard[0, n:],
+        ((val - mean) / deviation).to(execution.device),
         data.pack.labels[data.val_rows],
         data.learning.val,
         len(data.dataset.classes),
@@ -68,6 +72,35 @@ def feature_batches(model: Model, data: Data, plan: Plan, progress: Progress) ->
         recipe.seed,
     )
     return batches, (mean, deviation)
+
+
+def augmented_views(data: Data, recipe: Recipe) -> dict[str, View]:
+    """The recipe's augmentations of the training pictures, drawn once for each of its `feature_views`.
+
+    Raises:
+        RecipeError: there are none, or one of them changes labels, which features alone cannot carry.
+    """
+    names = [choice.name for choice in recipe.augment]
+    mixing = [name for name in names if name in MIXING]
+    if not names or mixing:
+        raise RecipeError(
+            f"feature_views={recipe.feature_views} with "
+            + (f"the augmentation {mixing[0]!r}, which mixes pictures." if mixing else "nothing in augment."),
+            "augmentations that change one picture at a time, such as shift, flip or random_resized_crop",
+            "choose with --set augment, or set feature_views to 0.",
+        )
+    augment = compose(recipe.augment)
+    drawn = json.dumps([choice.model_dump(mode="json") for choice in recipe.augment])
+
+    def view(number: int) -> View:
+        def apply(positions: NDArray[np.int64], pixels: Tensor) -> Tensor:
+            rows = torch.from_numpy(data.train_rows[positions])
+            context = BatchContext(rows, number, int(positions[0]), 1)
+            return augment(pixels, torch.zeros(len(rows), 1, device=pixels.device), context, recipe.seed)[0]
+
+        return apply
+
+    return {f"{drawn}, seed {recipe.seed}, view {number}": view(number) for number in range(recipe.feature_views)}
 
 
 def probe(model: Model, data: Data, plan: Plan, progress: Progress) -> None:

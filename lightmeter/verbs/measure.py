@@ -47,7 +47,13 @@ class Measurement:
 
 
 def measure_training(
-    model: nn.Module, inputs: Tensor, targets: Tensor, batch_size: int, *, seconds: float
+    model: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    batch_size: int,
+    *,
+    seconds: float,
+    mode: Callable[[nn.Module], object] = nn.Module.train,
 ) -> tuple[Execution, list[Measurement]]:
     """Try precisions, layouts and micro-batches for training steps of `model`; the fastest right one wins.
 
@@ -55,6 +61,7 @@ def measure_training(
         inputs, targets: one batch of real training data, of any size up to the recipe's batch.
         batch_size: of the recipe; the micro-batch never exceeds it.
         seconds: to spend, roughly, over all candidates.
+        mode: what puts a copy of the model into the mode in which it will learn.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     inputs, targets = inputs.to(device), targets.to(device)
@@ -66,7 +73,7 @@ def measure_training(
         detached: Tensor = logits.detach()
         return detached
 
-    return _choose(model, run, device, batch_size, len(inputs), "training", seconds)
+    return _choose(model, run, device, batch_size, len(inputs), "training", seconds, mode)
 
 
 def measure_inference(
@@ -77,11 +84,10 @@ def measure_inference(
     inputs = inputs.to(device)
 
     def run(candidate: nn.Module, execution: Execution, count: int) -> Tensor:
-        candidate.eval()
         with torch.no_grad(), execution.autocast():
             return forward(candidate, inputs[:count]).float()
 
-    return _choose(module, run, device, len(inputs), len(inputs), "inference", seconds)
+    return _choose(module, run, device, len(inputs), len(inputs), "inference", seconds, nn.Module.eval)
 
 
 def inference_rate(module: nn.Module, inputs: Tensor, execution: Execution, *, seconds: float) -> float:
@@ -105,6 +111,7 @@ def _choose(
     available: int,
     job: str,
     seconds: float,
+    mode: Callable[[nn.Module], object],
 ) -> tuple[Execution, list[Measurement]]:
     """Precision and layout on few images first; then whether fewer or more at a time, or one thread, is worth it."""
     each_seconds, threads, few = seconds / 10, torch.get_num_threads(), min(available, batch_size, 128)
@@ -118,7 +125,7 @@ def _choose(
         nonlocal reference, rounded
         candidate = copy.deepcopy(model)
         execution.place(candidate)
-        candidate.train(job == "training")
+        mode(candidate)
         with execution.pool():
             outputs = run(candidate, execution, few)
             gradients = _gradients(candidate)
@@ -127,7 +134,7 @@ def _choose(
             slope_error = _distance(gradients, reference[1])
             allowed = _LARGEST_ERROR, _SMALL_ERROR
             if execution.dtype != "float32" and (error > allowed[0] or slope_error > allowed[1]):
-                rounded = rounded or _rounded(model, run, replace(execution, dtype="float32"), few, job)
+                rounded = rounded or _rounded(model, run, replace(execution, dtype="float32"), few, mode)
                 rounding = _relative(rounded[0], reference[0]), _distance(rounded[1], reference[1])
                 allowed = (
                     max(allowed[0], _WORSE_THAN_ROUNDING * rounding[0]),
@@ -179,7 +186,11 @@ def _gradients(module: nn.Module) -> Tensor:
 
 
 def _rounded(
-    model: nn.Module, run: Callable[[nn.Module, Execution, int], Tensor], execution: Execution, few: int, job: str
+    model: nn.Module,
+    run: Callable[[nn.Module, Execution, int], Tensor],
+    execution: Execution,
+    few: int,
+    mode: Callable[[nn.Module], object],
 ) -> tuple[Tensor, Tensor]:
     """Outputs and gradients in plain float32 of a copy whose filters and matrices were rounded to bfloat16.
 
@@ -192,7 +203,7 @@ def _rounded(
             if parameter.ndim > 1:
                 parameter.copy_(parameter.to(torch.bfloat16))
     execution.place(candidate)
-    candidate.train(job == "training")
+    mode(candidate)
     with execution.pool():
         return run(candidate, execution, few), _gradients(candidate)
 

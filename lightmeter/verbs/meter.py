@@ -176,10 +176,22 @@ def meter(
     return Plan(make(chosen, width), execution, until, epochs is None, tuple(measurements), tuple(sentences))
 
 
-def training_rate(model: Model, recipe: Recipe, batches: Batches, execution: Execution, *, seconds: float) -> float:
-    """Images per second of the real training loop: input, augmentation, network and optimizer. Uses `model` up."""
+def training_rate(
+    model: Model,
+    recipe: Recipe,
+    batches: Batches,
+    execution: Execution,
+    *,
+    seconds: float,
+    frozen: tuple[str, ...] = (),
+) -> float:
+    """Images per second of the real training loop: input, augmentation, network and optimizer. Uses `model` up.
+
+    Args:
+        frozen: names of the model's layers that were frozen.
+    """
     execution.place(model)
-    training_mode(model, ())
+    training_mode(model, frozen, recipe.batchnorm)
     optimizers = build_optimizer(model, recipe.optimizer)
     state = State(model, optimizers, None, Counters(remaining=1e12, micro_batch=execution.micro_batch))
     times: list[float] = []

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from lightmeter.errors import BadImageError, RecipeError, WeightsError
+from lightmeter.errors import RecipeError, WeightsError
 from lightmeter.nouns.dataset import Dataset
 from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.parts import resolve
-from lightmeter.nouns.preprocess import ImageFacts, Preprocess, describe
 from lightmeter.nouns.progress import Progress
-from lightmeter.nouns.recipe import Recipe, explain, lay_over
+from lightmeter.nouns.recipe import Recipe
 from lightmeter.nouns.run import Run
 from lightmeter.nouns.split import Split
 from lightmeter.recipes import RECIPES, TRANSFER, Facts
@@ -29,43 +25,12 @@ from lightmeter.verbs.training import Training
 if TYPE_CHECKING:
     from lightmeter.verbs.train import Request
 
-_LOOKED_AT = 64  # pictures whose headers tell the usual size
-_SCRATCH_SIZES = (32, 48, 64, 96, 128)
-
 
 def start_of(request: Request) -> Start | None:
     """The weights that were asked for, if any. Raises WeightsError, FormatError, BundleError."""
     if request.start is None:
         return None
     return open_start(request.start, builder=request.settings.get("model.name", ""))
-
-
-def choose_preprocess(dataset: Dataset, request: Request, clock: Clock, start: Start | None = None) -> Preprocess:
-    """Canvas size and channels: native for small pictures, else what the budget and the start weights suggest.
-
-    Weights of our own bring their canvas with them.
-    """
-    facts = list(_headers(dataset))
-    sides = sorted(min(fact.width, fact.height) for fact in facts)
-    usual = sides[len(sides) // 2] if sides else 64
-    grey = bool(facts) and all(fact.mode in ("L", "1", "I;16") for fact in facts)
-    if start is not None and start.preprocess is not None:
-        preprocess = start.preprocess
-    elif start is not None:
-        preprocess = Preprocess(size=min(224, max(96, round(usual / 32) * 32)), channels=3)
-    elif usual <= 48:
-        preprocess = Preprocess(size=max(8, usual), channels=1 if grey else 3)
-    else:
-        minutes = (clock.budget or 600.0) / 60
-        wanted = 64 if minutes < 20 else 96 if minutes < 60 else 128
-        size = max(side for side in _SCRATCH_SIZES if side <= min(wanted, usual))
-        preprocess = Preprocess(size=size, channels=1 if grey else 3)
-    settings = {name: value for name, value in request.settings.items() if name.startswith("preprocess.")}
-    document = lay_over({"preprocess": preprocess.model_dump()}, settings)
-    try:
-        return Preprocess.model_validate(document["preprocess"])
-    except ValidationError as error:
-        raise explain(error) from error
 
 
 def prepare(
@@ -124,7 +89,14 @@ def choose(
         if request.freeze:
             kept = () if "all" in request.freeze else tuple(entry for entry in made.freeze if entry != "all")
             made = made.model_copy(update={"freeze": (*kept, *request.freeze)})
-        return made.override(settings)
+        made = made.override(settings)
+        if made.on_features and made.augment and not made.feature_views:
+            raise RecipeError(
+                "Augmentation was asked for with a head that is trained alone, on features that are computed once.",
+                "--set feature_views=N, the number of augmented views of each picture whose features are computed",
+                "or leave augment out, or train more than the head.",
+            )
+        return made
 
     if start is not None:
         from lightmeter.models.foreign import choice_of
@@ -167,15 +139,3 @@ def choose(
             widths=widths,
         )
     return replace(plan, sentences=(mirror.sentence, *plan.sentences))
-
-
-def _headers(dataset: Dataset) -> Iterator[ImageFacts]:
-    """What the headers of some pictures say, spread over the data; unreadable ones are the pack's affair.
-
-    A part that the source holds out is not looked at, not even its headers.
-    """
-    held_out = next((name for name in ("test", "val") if name in dataset.splits), None)
-    ids = [id for id, part in zip(dataset.ids, dataset.splits, strict=True) if part != held_out]
-    for id in ids[:: max(1, len(ids) // _LOOKED_AT)]:
-        with contextlib.suppress(BadImageError, OSError):
-            yield describe(dataset.read(id))

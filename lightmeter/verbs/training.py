@@ -68,16 +68,11 @@ class Training:
         self.standard: Standard | None = None
         self.provenance = provenance(run, recipe, data.dataset.summary())
 
-    @property
-    def on_features(self) -> bool:
-        """Whether the head is all that is trained and what it reads never changes, so that it is computed once."""
-        return self.plan.recipe.freeze == ("all",) and self.plan.recipe.batchnorm == "frozen"
-
     def learn(self) -> None:
         """Train to the plan's end; `self.best` then holds the best tensors."""
         recipe, plan = self.plan.recipe, self.plan
         batches: Batches
-        if self.on_features:
+        if recipe.on_features:
             batches, self.standard = feature_batches(self.model, self.data, plan, self.progress)
             self.module = HeadAlone(self.model.head)
             # The execution was chosen for the backbone; a head alone is trained whole batches at a time, in float32.
@@ -100,11 +95,11 @@ class Training:
             classes=self.classes,
             clock=self.clock,
             progress=self.progress,
-            frozen=() if self.on_features else self.frozen,
+            frozen=() if recipe.on_features else self.frozen,
             class_weights=weights,
             first_epoch=self.early_bundle,
         )
-        if self.on_features:  # the head is trained apart, so that only here the whole model can be looked at
+        if recipe.on_features:  # the head is trained apart, so that only here the whole model can be looked at
             assert digest(self.model, self.frozen, recipe.batchnorm) == before, "the frozen backbone was changed"
         self.best, self.stopped = state.best, state.counters.stopped
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from lightmeter.models.base import Model, freeze
+from lightmeter.models.base import freeze
 from lightmeter.models.fused import fused
 from lightmeter.models.pretrained import load_start
 from lightmeter.models.views import MultiView
@@ -15,6 +15,8 @@ from lightmeter.nouns.recipe import Recipe
 from lightmeter.verbs.batches import Batches
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.execution import Execution
+from lightmeter.verbs.features import features_of
+from lightmeter.verbs.fit import training_mode
 from lightmeter.verbs.measure import Measurement, inference_rate, measure_inference, measure_training
 from lightmeter.verbs.meter import Plan, build_prepared, execution_sentence, finish_seconds, too_short, training_rate
 
@@ -59,7 +61,7 @@ def plan_transfer(
     load_start(model, start)
     quick = fused(model, inputs[:4])
     share = clock.budget or 300.0
-    features_by, found = measure_inference(quick, inputs, _features, seconds=min(6.0, 0.02 * share))
+    features_by, found = measure_inference(quick, inputs, features_of, seconds=min(6.0, 0.02 * share))
     measurements += found
     served = Execution("cpu", "float32", "channels_last", len(inputs), features_by.threads)
     rate = inference_rate(MultiView(quick, recipe.views), inputs, served, seconds=min(2.0, 0.01 * share))
@@ -67,20 +69,25 @@ def plan_transfer(
     speed = max(one.images_per_second for one in found if one.accepted)
     finish = finish_seconds(scored, rate)
     until = None if clock.budget is None else clock.budget - finish
-    feature_seconds = images * recipe.views / speed
+    feature_seconds = images * recipe.views_for_features / speed
     kept = f"{finish:.0f} s are kept for export, the exam, scoring {scored:,} images and the report."
 
     if "finetune" in makes and _worth_measuring(until, clock, feature_seconds):
         recipe = makes["finetune"](epochs or 1.0)
         tuned = build_prepared(recipe, num_classes, pixels)
         load_start(tuned, start)
-        freeze(tuned, recipe.freeze)
+        frozen = freeze(tuned, recipe.freeze)
         batch = min(recipe.batch_size, len(pixels))
         execution, ways = measure_training(
-            tuned, pixels[:batch], labels[:batch], batch, seconds=min(10.0, 0.02 * share)
+            tuned,
+            pixels[:batch],
+            labels[:batch],
+            batch,
+            seconds=min(10.0, 0.02 * share),
+            mode=lambda module: training_mode(module, frozen, recipe.batchnorm),
         )
         measurements += ways
-        train = training_rate(tuned, recipe, batches(recipe), execution, seconds=0.01 * share)
+        train = training_rate(tuned, recipe, batches(recipe), execution, seconds=0.01 * share, frozen=frozen)
         measurements.append(Measurement("training, whole step", train, 0.0, True))
         n = batches(recipe).n
         needed = feature_seconds if recipe.probe_epochs else 0.0
@@ -106,8 +113,8 @@ def plan_transfer(
     recipe = makes["probe"](epochs or _HEAD_EPOCHS)
     if until is not None and clock.elapsed + 1.1 * feature_seconds > until:
         least = clock.elapsed + 1.2 * feature_seconds + finish
-        raise too_short(clock, f"the features of {images * recipe.views:,} views", least)
-    views = images * recipe.views
+        raise too_short(clock, f"the features of {images * recipe.views_for_features:,} views", least)
+    views = images * recipe.views_for_features
     what = (
         f"The features of {views:,} views take about {feature_seconds:.0f} s, once; then the head is trained on them."
     )
@@ -120,8 +127,3 @@ def _worth_measuring(until: float | None, clock: Clock, feature_seconds: float) 
     if until is None:
         return True
     return clock.elapsed + feature_seconds * (1 + 1.5 * _LEAST_EPOCHS) < until
-
-
-def _features(module: nn.Module, pixels: Tensor) -> Tensor:
-    assert isinstance(module, Model)
-    return module.features(pixels)

@@ -1,0 +1,113 @@
+"""canvas: the side and the channels of the canvases that a job learns from and its model will serve."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pydantic import ValidationError
+
+from lightmeter.errors import BadImageError
+from lightmeter.models import build_model
+from lightmeter.models.foreign import choice_of
+from lightmeter.models.fused import fused
+from lightmeter.models.pretrained import load_start
+from lightmeter.models.views import MultiView
+from lightmeter.nouns.dataset import Dataset
+from lightmeter.nouns.preprocess import ImageFacts, Preprocess, describe
+from lightmeter.nouns.progress import SILENT, Progress
+from lightmeter.nouns.recipe import explain, lay_over
+from lightmeter.verbs.clock import Clock
+from lightmeter.verbs.execution import Execution
+from lightmeter.verbs.features import features_of
+from lightmeter.verbs.measure import inference_rate, measure_inference
+from lightmeter.verbs.meter import finish_seconds
+from lightmeter.verbs.start import Start
+
+if TYPE_CHECKING:
+    from lightmeter.verbs.train import Request
+
+_LOOKED_AT = 64  # pictures whose headers tell the usual size
+_SCRATCH_SIZES = (32, 48, 64, 96, 128)
+_TRAINED_SIZES = (96, 128, 160, 192, 224)
+_SHARE = 0.7  # of the budget that features and scoring may take: larger pictures are worth more than a few epochs
+_VIEWS: Literal[2] = 2  # of each picture: as it is, and its mirror image
+_VAL_SHARE = 0.1  # about what is held out of the training pictures
+
+
+def choose_preprocess(
+    dataset: Dataset, request: Request, clock: Clock, start: Start | None = None, progress: Progress = SILENT
+) -> Preprocess:
+    """Canvas size and channels: native for small pictures, else what the budget and the start weights suggest.
+
+    Weights of our own bring their canvas with them. Others were trained at up to 224 pixels and see best there, even
+    where pictures must be enlarged, so that they get the largest canvas for which the budget leaves time.
+    """
+    facts = list(_headers(dataset))
+    sides = sorted(min(fact.width, fact.height) for fact in facts)
+    usual = sides[len(sides) // 2] if sides else 64
+    grey = bool(facts) and all(fact.mode in ("L", "1", "I;16") for fact in facts)
+    if start is not None and start.preprocess is not None:
+        preprocess = start.preprocess
+    elif start is not None:
+        asked = "preprocess.size" in request.settings
+        size = 224 if asked else _for_trained_weights(dataset, usual, start, clock, progress)
+        preprocess = Preprocess(size=size, channels=3)
+    elif usual <= 48:
+        preprocess = Preprocess(size=max(8, usual), channels=1 if grey else 3)
+    else:
+        minutes = (clock.budget or 600.0) / 60
+        wanted = 64 if minutes < 20 else 96 if minutes < 60 else 128
+        size = max(side for side in _SCRATCH_SIZES if side <= min(wanted, usual))
+        preprocess = Preprocess(size=size, channels=1 if grey else 3)
+    settings = {name: value for name, value in request.settings.items() if name.startswith("preprocess.")}
+    document = lay_over({"preprocess": preprocess.model_dump()}, settings)
+    try:
+        return Preprocess.model_validate(document["preprocess"])
+    except ValidationError as error:
+        raise explain(error) from error
+
+
+def _for_trained_weights(dataset: Dataset, usual: int, start: Start, clock: Clock, progress: Progress) -> int:
+    """The largest side at which features and scoring take no more than their share of the budget.
+
+    Measured at the largest side; the others take time as their areas do. Without a budget, the pictures' own side.
+    """
+    if clock.budget is None:
+        return min(_TRAINED_SIZES[-1], max(_TRAINED_SIZES[0], round(usual / 32) * 32))
+    largest = _TRAINED_SIZES[-1]
+    held_out = sum(part in ("val", "test") for part in dataset.splits)
+    scored = held_out + round(_VAL_SHARE * (len(dataset) - held_out))
+    model = build_model(start.model or choice_of(start.path), max(2, len(dataset.classes)), channels=3, size=largest)
+    load_start(model, start.path)
+    pixels = torch.randint(0, 256, (16, largest, largest, 3), dtype=torch.uint8)
+    quick = fused(model, pixels[:4])
+    execution, found = measure_inference(quick, pixels, features_of, seconds=min(4.0, 0.01 * clock.budget))
+    features = max(one.images_per_second for one in found if one.accepted)
+    served = Execution("cpu", "float32", "channels_last", len(pixels), execution.threads)
+    scoring = inference_rate(MultiView(quick, _VIEWS), pixels, served, seconds=min(1.0, 0.005 * clock.budget))
+    seconds = {
+        side: ((len(dataset) - held_out) * _VIEWS / features + scored / scoring) * (side / largest) ** 2
+        for side in _TRAINED_SIZES
+    }
+    left = _SHARE * (clock.left - finish_seconds(0, 1.0))
+    side = max((side for side in _TRAINED_SIZES if seconds[side] <= left), default=_TRAINED_SIZES[0])
+    progress.say(
+        f"Canvases of {side} pixels: features and scoring take about {seconds[side]:.0f} s of the "
+        f"{clock.budget:.0f} s" + ("." if side == largest else f", at {largest} pixels {seconds[largest]:.0f} s.")
+    )
+    return side
+
+
+def _headers(dataset: Dataset) -> Iterator[ImageFacts]:
+    """What the headers of some pictures say, spread over the data; unreadable ones are the pack's affair.
+
+    A part that the source holds out is not looked at, not even its headers.
+    """
+    held_out = next((name for name in ("test", "val") if name in dataset.splits), None)
+    ids = [id for id, part in zip(dataset.ids, dataset.splits, strict=True) if part != held_out]
+    for id in ids[:: max(1, len(ids) // _LOOKED_AT)]:
+        with contextlib.suppress(BadImageError, OSError):
+            yield describe(dataset.read(id))
