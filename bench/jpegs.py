@@ -1,0 +1,36 @@
+"""Folders of JPEGs for the benchmarks: real pictures where Imagenette is at hand, else made ones."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lightmeter.nouns.places import data_folder
+
+
+def folder(target: Path, count: int, *, shorter: int | None = None) -> Path:
+    """`count` JPEGs of two classes below `target`, their shorter side enlarged to `shorter` if that is given."""
+    real = sorted((data_folder() / "imagenette").rglob("*.JPEG"))[::7][:count]
+    for number in range(count):
+        place = target / f"class {number % 2}" / f"{number}.jpg"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if number < len(real) and shorter is None:
+            shutil.copy(real[number], place)
+            continue
+        picture = Image.open(real[number]).convert("RGB") if number < len(real) else _made(number)
+        if shorter is not None:
+            scale = shorter / min(picture.size)
+            picture = picture.resize(
+                (round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BICUBIC
+            )
+        picture.save(place, quality=90)
+    return target
+
+
+def _made(number: int) -> Image.Image:
+    """Blurred noise, which compresses about as well as a photograph."""
+    noise = np.random.default_rng(number).integers(0, 256, (24, 32, 3), np.uint8)
+    return Image.fromarray(noise).resize((213, 160), Image.Resampling.BICUBIC)

@@ -1,0 +1,35 @@
+"""Milliseconds for one picture on a ready canvas, by the bundle: `answer_ours.py BUNDLE SECONDS`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from protocol import answer
+
+from lightmeter.nouns.bundle import Bundle
+from lightmeter.verbs.predict import Predictor
+
+
+def main() -> None:
+    """Get ready, then measure when told."""
+    bundle, seconds = Bundle.open(Path(sys.argv[1])), float(sys.argv[2])
+    predictor, side = Predictor(bundle), bundle.preprocess.size
+    pixels = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
+
+    def measure() -> dict[str, Any]:
+        times, began = [], time.perf_counter()
+        while time.perf_counter() - began < seconds:
+            start = time.perf_counter()
+            predictor.answer(["picture"], pixels)
+            times.append(time.perf_counter() - start)
+        return {"value": 1000 * sorted(times)[len(times) // 2]}
+
+    answer(measure)
+
+
+if __name__ == "__main__":
+    main()
