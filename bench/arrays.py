@@ -26,10 +26,11 @@ def cifar_arrays() -> Iterator[None]:
         except LightmeterError:
             yield
             return
-        some = dataset.select([id for id, part in zip(dataset.ids, dataset.splits, strict=True) if part == "train"])
-        packed = pack(some, Preprocess(size=32, channels=3), cache=cache_folder())
+        packed = pack(dataset, Preprocess(size=32, channels=3), cache=cache_folder())
+        test = np.array([part == "test" for part in dataset.splits])
         path = Path(folder) / "cifar.npz"
-        np.savez(path, pixels=np.asarray(packed.pixels), labels=packed.labels)
+        pixels, labels = np.asarray(packed.pixels), packed.labels
+        np.savez(path, pixels=pixels[~test], labels=labels[~test], test_pixels=pixels[test], test_labels=labels[test])
         os.environ["LIGHTMETER_BENCH_ARRAYS"] = str(path)
         try:
             yield

@@ -1,9 +1,10 @@
-"""P1: the speed of training."""
+"""P1 and P2: the speed of training."""
 
 from __future__ import annotations
 
 from bench.arrays import cifar_arrays
 from bench.pairs import Outcome, interleave, ratio, side_command, sides
+from bench.peers import python_of
 from bench.rows.base import Row
 
 NETWORK, BATCH = "vgg3", "128"
@@ -35,4 +36,39 @@ P1 = Row(
     4.0,
     "above",
     run,
+)
+
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def keras(quick: bool) -> Outcome:
+    """The fastest backend is found first; then it and ours in turns."""
+    python = python_of("keras")
+    seconds, pairs = ("2", 3) if quick else ("10", 7)
+    rates: dict[str, float] = {}
+    with cifar_arrays():
+        for backend in BACKENDS:
+            with sides((backend, side_command("train_keras", backend, BATCH, "2", python=python))) as (side,):
+                rates[backend] = side.go()["value"]
+        best = max(rates, key=lambda name: rates[name])
+        with sides(
+            ("ours", side_command("train_ours", NETWORK, BATCH, seconds)),
+            (best, side_command("train_keras", best, BATCH, seconds, python=python)),
+        ) as (mine, other):
+            if mine.ready["parameters"] != other.ready["parameters"]:
+                raise RuntimeError("The networks differ: nothing can be compared.")
+            ours, theirs = interleave(lambda: mine.go()["value"], lambda: other.go()["value"], pairs)
+            details = {"fastest backend": best, "images/s of each": rates, "ours": mine.ready, "theirs": other.ready}
+    return Outcome("P2", ours, theirs, *ratio(ours, theirs), details)
+
+
+P2 = Row(
+    "P2",
+    "training images/s, the same network and batch; ours with augmentation, theirs without",
+    "the best of Keras 3 on TensorFlow, JAX and PyTorch",
+    1.8,
+    2.5,
+    "above",
+    keras,
 )

@@ -224,12 +224,29 @@ def export(
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Bundle to write.", show_default="model.bundle in the run")
     ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="In 8 bits, to model-int8.bundle: smaller, and faster on newer processors.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Write a run's bundle again from its best weights.
 
-    It must pass its exam, or nothing is left behind.
+    It must pass its exam, or nothing is left behind. In 8 bits it is calibrated and scored anew, and refused where it
+    loses more than half a point on validation.
     """
+    if int8:
+        from lightmeter.verbs.quantise import export_int8
+
+        made = export_int8(run, out, progress=open_progress())
+        if json:
+            show.emit(made.document())
+            return
+        show.line(f"{made.bundle}", "bold")
+        show.line(
+            f"validation {made.val.accuracy:.1%}, {100 * made.drop:+.2f} points lost; {made.speedup:.2f} times as fast "
+            "as in float32 for one picture"
+        )
+        return
     from lightmeter.verbs.again import export as write
 
     document = write(run, out, progress=open_progress())

@@ -83,6 +83,7 @@ class Bundle(BaseModel):
         temperature: logits are divided by it before the softmax; exactly 1 where nothing was fitted.
         abstain_below: answers of a lower probability abstain; 0 never does.
         views: test-time views that the graph averages.
+        precision: of the graph's filters and matrices.
         scores: what was measured, by split.
         files: path below the folder -> sha256, of every file but the card.
         seal: sha256 of the card with this field zeroed; as it covers `files`, it names the whole bundle.
@@ -100,6 +101,7 @@ class Bundle(BaseModel):
     temperature: float = Field(gt=0)
     abstain_below: float = Field(ge=0, le=1)
     views: int = Field(default=1, ge=1)
+    precision: Literal["float32", "int8"] = "float32"
     recipe_key: str
     scores: dict[str, Any]
     provenance: dict[str, Any]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lightmeter.nouns.recipe import ModelChoice, Recipe
 from lightmeter.recipes import RECIPES, Facts
 from lightmeter.studies.base import Arm, Pictures, Scale, Study
@@ -51,6 +53,7 @@ def _arms(scale: Scale) -> tuple[Arm, ...]:
     few = at(scale, full=0, cpu=0, smoke=100)
     size = at(scale, full=160, cpu=160, smoke=32)
     pictures = Pictures("imagenette", size, train_limit=few, test_limit=few)
+    enlarged = replace(pictures, size=at(scale, full=224, cpu=224, smoke=32))
     return (
         Arm(
             "frozen",
@@ -80,11 +83,14 @@ def _arms(scale: Scale) -> tuple[Arm, ...]:
         Arm(
             "ours",
             "ours",
-            pictures,
+            enlarged,
             _ours,
             epochs=at(scale, full=10.0, cpu=3.0, smoke=1.0),
             start=MOBILENET,
-            note="The head first on fixed features, then all layers with AdamW at a low rate, mirrored views.",
+            note=(
+                "Pictures enlarged to 224 pixels, which the weights were trained with. The head first, on fixed "
+                "features; then AdamW at a low rate for all but BatchNorm and the blocks near the input; two views."
+            ),
         ),
     )
 

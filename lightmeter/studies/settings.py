@@ -124,18 +124,25 @@ def one_cycle(
     options: dict[str, int | float | bool | str] | None = None,
     width: float = 1.0,
     lr: float = 3e-3,
+    muon: bool = False,
     probe_epochs: float = 0.0,
     layer_decay: float = 1.0,
     freeze: tuple[str, ...] = (),
 ) -> MakeRecipe:
-    """Our training of a network that others designed: AdamW over one cycle, moved pictures, smoothed labels, two views.
+    """Our training of a network that others designed: one cycle of the rate, moved pictures, smoothed labels, two views.
 
     Args:
         model: a name in `MODELS`.
         options, width: of the model.
-        lr: peak rate.
+        lr: peak rate of AdamW.
+        muon: Muon for filters and matrices and SGD for the rest, instead of AdamW.
         probe_epochs, layer_decay, freeze: see `Recipe` and `Optimizer`.
     """
+    optimizer = Optimizer(name="adamw", lr=lr, bias_lr=lr, head_lr=lr, weight_decay=0.05, layer_decay=layer_decay)
+    if muon:
+        optimizer = Optimizer(
+            name="muon", lr=0.1, bias_lr=0.05, head_lr=0.05, weight_decay=1e-4, layer_decay=layer_decay
+        )
 
     def make(facts: Facts, epochs: float) -> Recipe:
         return Recipe(
@@ -143,10 +150,8 @@ def one_cycle(
             preprocess=facts.preprocess,
             augment=() if freeze == ("all",) else moves(facts),  # features are computed once, of pictures as they are
             loss=Loss(label_smoothing=0.1),
-            optimizer=Optimizer(
-                name="adamw", lr=lr, bias_lr=lr, head_lr=lr, weight_decay=0.05, layer_decay=layer_decay
-            ),
-            schedule=Schedule(name="cosine", warmup=0.2),
+            optimizer=optimizer,
+            schedule=Schedule(name="linear" if muon else "cosine", warmup=0.2),
             epochs=epochs,
             batch_size=128 if facts.n >= 1280 else max(8, facts.n // 20),
             seed=facts.seed,

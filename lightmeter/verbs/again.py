@@ -150,7 +150,7 @@ def report(path: Path, *, progress: Progress = SILENT) -> Path:
 
     run = Run.open(path)
     try:
-        dataset = _data_of(run, progress)
+        dataset = data_of(run, progress)
         canvases = pack(dataset, run.recipe.preprocess, cache=cache_folder(), on_bad="quarantine", progress=progress)
     except (DataError, FormatError) as error:
         progress.say(f"Without pictures: {error.received}")
@@ -164,7 +164,7 @@ def _exam_pictures(run: Run, progress: Progress) -> list[tuple[str, bytes]]:
         items = read_json(run.bundle / EXAM, kind="exam", newest=1)["items"]
         return [(item["id"], (run.bundle / item["file"]).read_bytes()) for item in items]
     except (FormatError, OSError):
-        dataset, val = _data_of(run, progress), run.split.val
+        dataset, val = data_of(run, progress), run.split.val
         return [(id, dataset.read(id)) for id in val[:: max(1, len(val) // EXAM_PICTURES)][:EXAM_PICTURES]]
 
 
@@ -175,7 +175,7 @@ _GIVE_RUN = "name the run folder without a source to score its locked test split
 
 
 def _own(run: Run, bundle: Bundle, split: str, progress: Progress) -> tuple[Evaluation, dict[str, Any]]:
-    dataset = _data_of(run, progress)
+    dataset = data_of(run, progress)
     canvases = pack(dataset, bundle.preprocess, cache=cache_folder(), on_bad="quarantine", progress=progress)
     if split == "val":
         evaluation = _score(bundle, canvases, run.split.val, split, progress)
@@ -195,7 +195,7 @@ def _own(run: Run, bundle: Bundle, split: str, progress: Progress) -> tuple[Eval
     return opened.evaluation, {**opened.document(), "provenance": contamination.summary(found, opened.evaluation)}
 
 
-def _data_of(run: Run, progress: Progress) -> Dataset:
+def data_of(run: Run, progress: Progress) -> Dataset:
     """The pictures that a run was made from. Raises SourceError, DataError."""
     request = run.read("request")
     if "source" not in request:

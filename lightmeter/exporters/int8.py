@@ -1,0 +1,81 @@
+"""An ONNX graph in float32 -> the same graph with its filters and matrices in 8 bits, by ONNX Runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmeter.errors import BundleError
+
+_QUANTISED = ("Conv", "Gemm", "MatMul", "Add", "GlobalAveragePool", "Clip", "Relu")
+_AT_ONCE = 16
+
+
+def quantise(graph: Path, canvases: NDArray[np.uint8], target: Path) -> None:
+    """Write `graph`, which takes uint8[N, S, S, C], to `target` with activations and weights of 8 bits.
+
+    Weights get a scale for each filter, activations one for each map, from the values seen on `canvases`: some
+    hundred training pictures.
+
+    Raises:
+        BundleError: the graph has no such form.
+    """
+    # Imported here: it takes seconds, and nobody but this verb needs it.
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory() as scratch, _quiet():
+        ready = Path(scratch) / "ready.onnx"
+        try:
+            quant_pre_process(str(graph), str(ready), skip_symbolic_shape=True)
+            quantize_static(
+                str(ready),
+                str(target),
+                _reader(canvases),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=list(_QUANTISED),
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.MinMax,
+            )
+        except Exception as error:  # it raises whatever the libraries below it do
+            raise BundleError(
+                f"The graph could not be written in 8 bits ({str(error).strip().partition(chr(10))[0]}).",
+                "a graph of convolutions and matrix products",
+                "serve the bundle in float32.",
+            ) from error
+
+
+def _reader(canvases: NDArray[np.uint8]) -> object:
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Canvases(CalibrationDataReader):  # type: ignore[misc]  # it ships no types
+        """Hands out the canvases a few at a time."""
+
+        def __init__(self) -> None:
+            self.place = 0
+
+        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+            some = canvases[self.place : self.place + _AT_ONCE]
+            self.place += len(some)
+            return {"pixels": some} if len(some) else None
+
+    return Canvases()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's advice to its own developers from the user."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

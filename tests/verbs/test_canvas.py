@@ -1,0 +1,70 @@
+"""Which canvas a job gets."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from lightmeter.errors import RecipeError
+from lightmeter.models import MODELS
+from lightmeter.nouns.dataset import Dataset
+from lightmeter.sources import open_source
+from lightmeter.verbs.canvas import choose_preprocess
+from lightmeter.verbs.clock import Clock
+from lightmeter.verbs.start import Start, open_start
+from lightmeter.verbs.train import Request
+
+
+def folder(path: Path, side: int, mode: str = "RGB") -> Dataset:
+    for number in range(12):
+        place = path / f"class {number % 2}" / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).integers(0, 256, (side, side + 9, 3), np.uint8)
+        Image.fromarray(noise).convert(mode).save(place)
+    return open_source(str(path))
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Start:
+    torch.manual_seed(0)
+    model = MODELS["mobilenet_v2"](2, channels=3, size=96)
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    save_file({name: tensor for name, tensor in model.state_dict().items() if "classifier" not in name}, path)
+    return open_start(str(path))
+
+
+def chosen(dataset: Dataset, start: Start | None, budget: float | None, **settings: str) -> tuple[int, int]:
+    request = Request.parse({"source": "pictures", "settings": settings})
+    found = choose_preprocess(dataset, request, Clock(time.monotonic(), budget), start)
+    return found.size, found.channels
+
+
+def test_small_pictures_keep_their_side_and_grey_ones_their_channel(tmp_path: Path) -> None:
+    assert chosen(folder(tmp_path / "a", 28, "L"), None, 60.0) == (28, 1)
+    assert chosen(folder(tmp_path / "b", 40), None, 60.0) == (40, 3)
+
+
+@pytest.mark.parametrize(("budget", "side"), [(300.0, 64), (1800.0, 96), (7200.0, 128)])
+def test_large_pictures_from_scratch_get_more_pixels_with_more_time(tmp_path: Path, budget: float, side: int) -> None:
+    assert chosen(folder(tmp_path / "a", 200), None, budget) == (side, 3)
+
+
+def test_trained_weights_see_enlarged_pictures_where_there_is_time(tmp_path: Path, start: Start) -> None:
+    dataset = folder(tmp_path / "a", 50, "L")
+    assert chosen(dataset, start, 7200.0) == (224, 3)
+    assert chosen(dataset, start, 1.0) == (96, 3)  # no time for anything: the smallest
+    assert chosen(dataset, start, None) == (96, 3)  # without a budget the pictures' own side, within limits
+    assert chosen(folder(tmp_path / "b", 160), start, None) == (160, 3)
+
+
+def test_what_the_user_sets_is_taken(tmp_path: Path, start: Start) -> None:
+    dataset = folder(tmp_path / "a", 50)
+    assert chosen(dataset, start, 7200.0, **{"preprocess.size": "128"}) == (128, 3)
+    with pytest.raises(RecipeError, match="size"):
+        chosen(dataset, None, 60.0, **{"preprocess.size": "large"})
