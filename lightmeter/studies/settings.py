@@ -129,7 +129,7 @@ def one_cycle(
     layer_decay: float = 1.0,
     freeze: tuple[str, ...] = (),
 ) -> MakeRecipe:
-    """Our training of a network that others designed: one cycle of the rate, moved pictures, smoothed labels, two views.
+    """Our training of a network that others designed: one cycle, moved pictures, smoothed labels, two views.
 
     Args:
         model: a name in `MODELS`.
