@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format docs bench clean
+.PHONY: help install demo test lint format docs bench prove clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -48,8 +48,14 @@ docs: $(VENV)/.with-all,docs ## Build the user guide into site/
 	$(BIN)/mkdocs build --strict --quiet
 	@echo "Guide: site/index.html"
 
-bench: $(VENV)/.with-all,dev ## Train each named set that is here with three seeds and keep the evidence (hours)
+bench: $(VENV)/.with-all,dev ## Measure every row of the table of benchmarks beside its peers and keep the evidence (hours)
+	$(BIN)/python -m bench all
+	$(BIN)/python -m bench.table
+
+prove: $(VENV)/.with-all,dev ## Train each named set that is here, run every study, and keep the evidence (many hours)
 	$(BIN)/python -m bench.record
+	$(BIN)/python -m bench.study
+	$(BIN)/python -m bench.table
 
 clean: ## Remove what the other targets made, but no run
 	rm -rf $(VENV) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""records/ to docs/results.md and to the results in docs/experiments/: `python -m bench.table`.
+"""records/ to docs/results.md, docs/performance.md and the results in docs/experiments/: `python -m bench.table`.
 
 No number in the guide is typed by hand. A page of docs/experiments holds, for each study that it tells of, the lines
 `<!-- results: NAME -->` and `<!-- end -->`; what stands between them is made here from the newest record.
@@ -13,6 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "results.md"
+PERFORMANCE = ROOT / "docs" / "performance.md"
 EXPERIMENTS = ROOT / "docs" / "experiments"
 
 _PLACE = re.compile(r"<!-- results: (\S+) -->\n.*?<!-- end -->\n", re.DOTALL)
@@ -48,6 +49,54 @@ def page() -> str:
     machines = sorted({_machine(record["environment"]) for _, record in records})
     text = _HEAD + rows + _READ + "\n" + "".join(f"{note}\n\n" for note in notes)
     return text + "Measured on: " + "; ".join(machines) + ".\n"
+
+
+_FAST = """# Performance
+
+Lightmeter beside others, on the same cores, bytes and splits. Both sides run in turns, each in a process of its own
+that is ready before the first turn; the ratio is that of the medians, and its interval comes from resampling the pairs.
+A mark counts as cleared only where the whole interval clears it.
+
+```
+python -m bench P1 --quick
+```
+
+measures a row in less than a minute; without `--quick` it takes longer and keeps a record. Environments of peers are
+installed below the cache when they are first needed.
+
+| | measured | against | ratio | 95 % interval | pairs | ours | theirs | must | |
+|---|---|---|---|---|---|---|---|---|---|
+"""
+
+
+def performance() -> str:
+    """The page of benchmarks, the newest record of each."""
+    newest: dict[str, tuple[Path, dict[str, Any]]] = {}
+    for path in sorted(ROOT.glob("records/*-bench-*/bench.json")):
+        record = json.loads(path.read_text())
+        newest[record["id"]] = path.parent, record
+    rows, notes = "", ""
+    for id in sorted(newest, key=lambda name: int(name[1:])):
+        folder, record = newest[id]
+        sign = "≥" if record["better"] == "above" else "≤"
+        cells = (
+            id,
+            record["what"],
+            record["against"],
+            f"**{record['ratio']:.3g}**",
+            f"{record['low']:.3g} to {record['high']:.3g}",
+            str(record["pairs"]),
+            f"{record['ours']:.4g}",
+            f"{record['theirs']:.4g}",
+            f"{sign} {record['must']:g}",
+            "cleared" if record["met"] else "missed",
+        )
+        rows += f"| {' | '.join(cells)} |\n"
+        note = f" {record['note']}" if record["note"] else ""
+        notes += f"* {id}: `{folder.relative_to(ROOT)}`, {_machine(record['environment'])}.{note}\n"
+    if not newest:
+        return _FAST.partition("| |")[0] + "No benchmark has been recorded yet.\n"
+    return f"{_FAST}{rows}\nRecords:\n\n{notes}"
 
 
 def filled(text: str) -> str:
@@ -108,5 +157,6 @@ def _machine(environment: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page())
+    PERFORMANCE.write_text(performance())
     for path in sorted(EXPERIMENTS.glob("*.md")):
         path.write_text(filled(path.read_text()))

@@ -121,9 +121,10 @@ def test_an_example_that_does_not_exist_is_found(line: str) -> None:
 
 
 def test_the_results_page_is_what_the_records_say() -> None:
-    from bench.table import PAGE, page
+    from bench.table import PAGE, PERFORMANCE, page, performance
 
     assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m bench.table"
+    assert PERFORMANCE.read_text(encoding="utf-8") == performance(), "run: python -m bench.table"
 
 
 def test_each_study_has_its_results_on_a_page_as_the_records_say() -> None:

@@ -22,10 +22,10 @@ def environment(seed: int) -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: _version(name) for name in _LIBRARIES},
         "platform": f"{platform.system()} {platform.machine()}",
-        "cpu": _processor(),
+        "cpu": processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": _memory(),
-        "gpu": _gpu(),
+        "gpu": gpu(),
         "command": [Path(word).name if os.sep in word else word for word in sys.argv],
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
@@ -51,7 +51,8 @@ def _code() -> str:
         return "release"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -66,7 +67,8 @@ def _memory() -> float | None:
         return None
 
 
-def _gpu() -> str | None:
+def gpu() -> str | None:
+    """The accelerator's name, once PyTorch is loaded; None without one."""
     if "torch" not in sys.modules:
         return None
     import torch

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import itertools
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from lightmeter.errors import FormatError
+from lightmeter.nouns.files import read_json, write_json
+from lightmeter.verbs.environment import gpu, processor
 from lightmeter.verbs.execution import Execution
 
 _WORSE_THAN_ROUNDING = 2.0  # times the error in the gradients that rounding the weights alone brings
@@ -20,6 +26,7 @@ _DTYPES: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
 _LAYOUTS: tuple[Literal["channels_last", "contiguous"], ...] = ("channels_last", "contiguous")
 _SHORT_CALL = 0.05  # seconds: above this, starting a second thread costs nothing that matters
 _WORTH = 1.03  # times faster, or the simpler way is kept
+_KEPT_SECONDS = 30 * 24 * 3600.0
 _LARGEST_ERROR = 0.05  # of logits, relative to their root mean square
 
 
@@ -54,6 +61,7 @@ def measure_training(
     *,
     seconds: float,
     mode: Callable[[nn.Module], object] = nn.Module.train,
+    cache: Path | None = None,
 ) -> tuple[Execution, list[Measurement]]:
     """Try precisions, layouts and micro-batches for training steps of `model`; the fastest right one wins.
 
@@ -62,8 +70,15 @@ def measure_training(
         batch_size: of the recipe; the micro-batch never exceeds it.
         seconds: to spend, roughly, over all candidates.
         mode: what puts a copy of the model into the mode in which it will learn.
+        cache: folder in which the choice is kept for a month, for this machine, library version, model and batch: it
+            is read from there the next time. How fast the chosen way is today is for the caller to measure.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    kept = (
+        None if cache is None else cache / "executions" / f"{_identity(model, mode, inputs, batch_size, device)}.json"
+    )
+    if kept is not None and (known := _recalled(kept)) is not None:
+        return known
     inputs, targets = inputs.to(device), targets.to(device)
 
     def run(module: nn.Module, execution: Execution, count: int) -> Tensor:
@@ -73,7 +88,35 @@ def measure_training(
         detached: Tensor = logits.detach()
         return detached
 
-    return _choose(model, run, device, batch_size, len(inputs), "training", seconds, mode)
+    chosen = _choose(model, run, device, batch_size, len(inputs), "training", seconds, mode)
+    if kept is not None:
+        found = {"execution": chosen[0].document(), "measurements": [one.document() for one in chosen[1]]}
+        write_json(kept, {"format": 1, **found})
+    return chosen
+
+
+def _identity(
+    model: nn.Module, mode: Callable[[nn.Module], object], inputs: Tensor, batch_size: int, device: str
+) -> str:
+    """Of all that decides which execution is fastest and right."""
+    candidate = copy.deepcopy(model)
+    mode(candidate)
+    learning = [name for name, parameter in candidate.named_parameters() if parameter.requires_grad]
+    training = [name for name, module in candidate.named_modules() if module.training]
+    machine = (processor(), gpu(), os.cpu_count(), torch.get_num_threads(), torch.__version__, device)
+    what = [*map(str, machine), str(candidate), *learning, *training, str(tuple(inputs.shape)), str(batch_size)]
+    return hashlib.sha256("\n".join(what).encode()).hexdigest()[:24]
+
+
+def _recalled(path: Path) -> tuple[Execution, list[Measurement]] | None:
+    """What was kept there less than a month ago; None where nothing was, or nothing that can be read."""
+    try:
+        if time.time() - path.stat().st_mtime > _KEPT_SECONDS:
+            return None
+        document = read_json(path, kind="execution", newest=1)
+        return Execution(**document["execution"]), [Measurement(**one) for one in document["measurements"]]
+    except (OSError, FormatError, KeyError, TypeError):
+        return None
 
 
 def measure_inference(

@@ -16,6 +16,7 @@ from lightmeter.models import build_model
 from lightmeter.models.base import Model
 from lightmeter.models.fused import fused
 from lightmeter.models.views import MultiView
+from lightmeter.nouns.places import cache_folder
 from lightmeter.nouns.recipe import Recipe
 from lightmeter.optim import build_optimizer
 from lightmeter.verbs.batches import Batches
@@ -125,7 +126,9 @@ def meter(
     inputs, targets = pixels[:batch], labels[:batch]
     share = 30.0 if clock.budget is None else clock.budget
     model = build_prepared(probe, num_classes, pixels)
-    execution, measurements = measure_training(model, inputs, targets, batch, seconds=min(8.0, 0.02 * share))
+    execution, measurements = measure_training(
+        model, inputs, targets, batch, seconds=min(8.0, 0.02 * share), cache=cache_folder()
+    )
     sentences = [execution_sentence(execution, measurements)]
     if clock.budget is None:
         assert epochs is not None

@@ -11,6 +11,7 @@ from lightmeter.models.base import freeze
 from lightmeter.models.fused import fused
 from lightmeter.models.pretrained import load_start
 from lightmeter.models.views import MultiView
+from lightmeter.nouns.places import cache_folder
 from lightmeter.nouns.recipe import Recipe
 from lightmeter.verbs.batches import Batches
 from lightmeter.verbs.clock import Clock
@@ -85,6 +86,7 @@ def plan_transfer(
             batch,
             seconds=min(10.0, 0.02 * share),
             mode=lambda module: training_mode(module, frozen, recipe.batchnorm),
+            cache=cache_folder(),
         )
         measurements += ways
         train = training_rate(tuned, recipe, batches(recipe), execution, seconds=0.01 * share, frozen=frozen)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +17,11 @@ from torch import Tensor, nn
 
 from lightmeter.errors import BudgetError
 from lightmeter.models import build_model
+from lightmeter.models.base import freeze
 from lightmeter.nouns.recipe import ModelChoice, Recipe
 from lightmeter.verbs.clock import Clock
-from lightmeter.verbs.measure import measure_inference, measure_training
+from lightmeter.verbs.execution import Execution
+from lightmeter.verbs.measure import Measurement, measure_inference, measure_training
 from lightmeter.verbs.meter import Plan, build_prepared, epochs_needed, finish_seconds, meter
 from lightmeter.verbs.mirror import measure_mirror
 from tests.verbs.learning import DigitBatches, pixels, recipe
@@ -121,6 +126,31 @@ def test_an_execution_that_computes_the_wrong_thing_is_refused_however_fast(modu
     refused = [measurement for measurement in found if not measurement.accepted]
     assert refused
     assert all("bfloat16" in measurement.what and "refused" in measurement.note for measurement in refused)
+
+
+def test_a_choice_is_kept_for_the_same_machine_model_and_batch(tmp_path: Path) -> None:
+    images, labels = pixels()
+    model = build_prepared(make(1.0, 0.25), 10, images)
+
+    def choose(module: nn.Module, batch: int) -> tuple[Execution, list[Measurement]]:
+        return measure_training(module, images[:batch], labels[:batch], batch, seconds=0.1, cache=tmp_path)
+
+    first = choose(model, 32)
+    (kept,) = (tmp_path / "executions").iterdir()
+    document = json.loads(kept.read_text())
+    document["execution"]["micro_batch"] = 7  # which no measurement would choose
+    kept.write_text(json.dumps(document))
+    again = choose(model, 32)
+    assert again[0].micro_batch == 7
+    assert again[1] == first[1]
+    assert choose(model, 16)[0].micro_batch != 7
+    freeze(model, ("stage1",))
+    assert choose(model, 32)[0].micro_batch != 7  # less is learned, so another way may be fastest
+    kept.write_text("damaged")
+    assert len(list((tmp_path / "executions").iterdir())) == 3
+    os.utime(kept, (0, 0))
+    assert choose(build_prepared(make(1.0, 0.25), 10, images), 32)[0].micro_batch != 7
+    assert json.loads(kept.read_text())["format"] == 1
 
 
 def test_gradients_may_be_off_by_what_rounding_the_weights_alone_does() -> None:
