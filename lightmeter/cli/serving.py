@@ -10,6 +10,7 @@ import typer
 from lightmeter.cli import show
 from lightmeter.cli.options import BundlePath, Json
 from lightmeter.cli.progress import open_progress
+from lightmeter.errors import UsageError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -61,14 +62,61 @@ def predict(
 
 
 def serve(
-    bundle: BundlePath,
+    bundles: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="BUNDLE...",
+            help="Bundles or runs: PATH or NAME=PATH; the first is the default.",
+            show_default=False,
+        ),
+    ],
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="Port to listen on.")] = 8000,
+    share: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=SHARE", help="Share of the requests that name no model; together 1. Repeatable."),
+    ] = None,
+    shadow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=SHARE", help="Share that this one answers as well, unseen. Repeatable."),
+    ] = None,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Who may ask: lines of NAME KEY.", show_default="everybody"),
+    ] = None,
+    rate: Annotated[
+        float, typer.Option(metavar="N", min=0.0, help="Requests a second that each key may send; 0: any.")
+    ] = 0.0,
+    log: Annotated[bool, typer.Option("--log/--no-log", help="A line of JSON for each request.")] = True,
 ) -> None:
-    """Serve a bundle over HTTP.
+    """Serve bundles over HTTP.
 
-    It takes its exam before it listens; the page at /docs describes it.
+    Each takes its exam before it is asked; the page at /docs describes the
+    addresses. A bundle that is replaced on the disk is exchanged without a gap.
     """
     from lightmeter.verbs.serve import serve as run
 
-    run(bundle, host=host, port=port, progress=open_progress())
+    run(
+        *bundles,
+        host=host,
+        port=port,
+        shares=_shares(share or [], "--share"),
+        shadows=_shares(shadow or [], "--shadow"),
+        key_file=api_key_file,
+        per_second=rate,
+        log=log,
+        progress=open_progress(),
+    )
+
+
+def _shares(words: list[str], option: str) -> dict[str, float]:
+    found = {}
+    for word in words:
+        name, _, number = word.rpartition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            name = ""
+        if not name:
+            raise UsageError(f"{option} {word} cannot be read.", "NAME=SHARE, such as cats=0.1")
+    return found

@@ -1,9 +1,11 @@
-"""A bundle -> an ASGI application that answers what `predict` answers."""
+"""Bundles -> an ASGI application that answers what `predict` answers."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,21 +14,21 @@ import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from numpy.typing import NDArray
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from lightmeter import __version__
 from lightmeter.errors import BadImageError
-from lightmeter.nouns.bundle import Bundle
-from lightmeter.nouns.prediction import Prediction
+from lightmeter.serving.batcher import Answer
 from lightmeter.serving.bodies import read_images
+from lightmeter.serving.keys import Keys
 from lightmeter.serving.limits import Gate, Limits
 from lightmeter.serving.metrics import Metrics
 from lightmeter.serving.page import POLICY, page
 from lightmeter.serving.problems import Problem
+from lightmeter.serving.shelf import Served, Shelf
 from lightmeter.serving.shell import Shell
-from lightmeter.verbs.predict import Predictor
-from lightmeter.verbs.verify import sit_exam
 
 
 class PredictionModel(BaseModel):
@@ -41,11 +43,26 @@ class PredictionModel(BaseModel):
     reason: str
 
 
-class AnswerModel(BaseModel):
-    """One prediction per picture, in the order they were sent; `bundle` is the seal of what answered."""
+class TimingsModel(BaseModel):
+    """Milliseconds that a request spent being decoded, waiting for its turn, and in the graph, with its neighbours."""
 
+    decode_ms: float
+    queue_ms: float
+    inference_ms: float
+
+
+class AnswerModel(BaseModel):
+    """One prediction per picture, in the order they were sent.
+
+    `model` is the name under which it is served, `version` when its bundle was made, `bundle` its seal: exactly what
+    answered.
+    """
+
+    model: str
+    version: str
     bundle: str
     predictions: list[PredictionModel]
+    timings: TimingsModel
 
 
 class ProblemModel(BaseModel):
@@ -73,66 +90,140 @@ _REQUEST = {
 }
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": ProblemModel, "content": {"application/problem+json": {}}}
-    for status in (400, 408, 413, 415, 422, 429, 500, 503)
+    for status in (400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504)
 }
 
 
-def create_app(bundle: Bundle, *, limits: Limits = _LIMITS) -> FastAPI:
-    """The application, once the bundle has passed its exam in this process.
+def create_app(
+    shelf: Shelf,
+    *,
+    limits: Limits = _LIMITS,
+    keys: Keys | None = None,
+    log: Callable[[dict[str, Any]], None] | None = None,
+) -> FastAPI:
+    """The application.
 
-    Raises:
-        ExamError: it has not, so there is nothing to serve.
+    Args:
+        shelf: what it serves; closed when the application stops.
+        keys: who may ask; everybody, without.
+        log: told of every request in a few plain values, never what it held.
     """
-    predictor = Predictor(bundle)
-    sit_exam(bundle, predictor.runner)
-    gate, metrics = Gate(limits), Metrics(bundle.seal, __version__)
+    gate, metrics = Gate(limits), Metrics(shelf.names, __version__)
     metrics.inside.set_function(lambda: gate.inside)
+    for name in shelf.names:
+        metrics.bundle(name, shelf.get(name).bundle.seal)
     pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="lightmeter")
     ready = True
-    # As a default and not in the annotation: annotations are texts here, in which no local name would be found.
-    topk_query = Query(min(5, len(bundle.classes)), ge=1, le=len(bundle.classes))
+    most = max(len(shelf.get(name).bundle.classes) for name in shelf.names)
+    # As defaults and not in annotations: those are texts here, in which no local name would be found.
+    topk_query = Query(min(5, most), ge=1, le=most)
+    model_query = Query(None, max_length=200, description="the model to ask; see /v1/models")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         nonlocal ready
+        watching = asyncio.create_task(watch()) if limits.reload_seconds else None
         yield
         ready = False
+        if watching is not None:
+            watching.cancel()
         pool.shutdown(cancel_futures=True)
+        shelf.close()
+
+    async def watch() -> None:
+        """Exchange bundles whose folders change."""
+        while True:
+            await asyncio.sleep(limits.reload_seconds)
+            for name in shelf.names:
+                known = shelf.failures.get(name)
+                if await asyncio.to_thread(shelf.renew, name, limits):
+                    metrics.bundle(name, shelf.get(name).bundle.seal)
+                    metrics.reloads(name, "done")
+                elif shelf.failures.get(name) not in (None, known):
+                    metrics.reloads(name, "refused")
 
     app = FastAPI(
         title="Lightmeter", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan, debug=False
     )
-    app.add_middleware(Shell, metrics=metrics, bundle=bundle.seal)
+    app.add_middleware(Shell, metrics=metrics, keys=keys, log=log)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _parameter)
 
-    def work(images: Sequence[tuple[str, bytes]], topk: int) -> list[Prediction]:
-        canvases = decode(predictor, images)
-        return predictor.answer([name for name, _ in images], np.stack(canvases), topk=topk)
+    async def answered(served: Served, images: Sequence[tuple[str, bytes]]) -> tuple[float, Answer]:
+        """Seconds of decoding, and the answer of the graph. Raises Problem: 415, 422, or 504 in the end."""
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(limits.answer_seconds):
+                loop = asyncio.get_running_loop()
+                canvases = await loop.run_in_executor(pool, decode, served, images)
+                decoded = time.perf_counter() - began
+                return decoded, await asyncio.wrap_future(served.batcher.submit(np.stack(canvases)))
+        except TimeoutError as error:  # which has cancelled whatever part was waiting
+            raise Problem(504, "deadline", f"No answer within {limits.answer_seconds:g} s.") from error
+
+    async def shadow(served: Served, images: Sequence[tuple[str, bytes]], labels: Sequence[str | None]) -> None:
+        """Answer as another model, unseen, and count how often both agree."""
+        with served.use(), contextlib.suppress(Problem):
+            _, answer = await answered(served, images)
+            others = served.predictor.read([name for name, _ in images], answer.logits, topk=1)
+            agree = sum(other.label == label for other, label in zip(others, labels, strict=True))
+            metrics.shadowed(served.name, agree, len(others) - agree)
+
+    shadows: set[asyncio.Task[None]] = set()  # so that none is collected while it runs
 
     @app.post("/v1/predict", response_model=AnswerModel, responses=_PROBLEMS, openapi_extra={"requestBody": _REQUEST})
-    async def predict(request: Request, topk: int = topk_query) -> Response:
+    async def predict(request: Request, topk: int = topk_query, model: str | None = model_query) -> Response:
         """Say what each picture shows."""
         if not ready:
             raise Problem(503, "not_ready", "The server is stopping.")
-        with gate.enter():
+        with gate.enter(), shelf.pick(model).use() as served:
             images = await read_images(request, limits)
             try:
-                predictions = await asyncio.get_running_loop().run_in_executor(pool, work, images, topk)
+                decoded, answer = await answered(served, images)
             except Problem as problem:
                 metrics.images(refused=len(problem.errors))
                 raise
+            predictions = served.predictor.read([name for name, _ in images], answer.logits, topk=topk)
+            labels = [prediction.label for prediction in predictions]
+            for other in shelf.shadows_of(served.name) if not gate.busy else ():
+                task = asyncio.create_task(shadow(other, images, labels))
+                shadows.add(task)
+                task.add_done_callback(shadows.discard)
         abstained = sum(prediction.abstain for prediction in predictions)
         metrics.images(label=len(predictions) - abstained, abstain=abstained)
-        documents = [prediction.document() for prediction in predictions]
-        return JSONResponse({"bundle": bundle.seal, "predictions": documents})
+        metrics.parts(decoded, answer.queued, answer.inference)
+        timings = {"decode_ms": decoded, "queue_ms": answer.queued, "inference_ms": answer.inference}
+        document = {
+            "model": served.name,
+            "version": served.bundle.created,
+            "bundle": served.bundle.seal,
+            "predictions": [prediction.document() for prediction in predictions],
+            "timings": {name: round(1000 * seconds, 3) for name, seconds in timings.items()},
+        }
+        return JSONResponse(document, headers={"X-Lightmeter-Bundle": served.bundle.seal})
 
-    @app.get("/v1/model")
-    async def model() -> JSONResponse:
-        """What is served: the bundle's card, less its file list and where it came from."""
-        card = bundle.model_dump(mode="json", exclude={"files", "seal", "provenance"})
-        return JSONResponse({"bundle": bundle.seal, **card})
+    @app.get("/v1/models")
+    async def models() -> JSONResponse:
+        """What is served: names, what each tells apart, and which one answers where none is named."""
+        listed = [
+            {
+                "name": name,
+                "bundle": served.bundle.seal,
+                "version": served.bundle.created,
+                "classes": len(served.bundle.classes),
+                "share": shelf.shares.get(name, 0.0) if shelf.shares else float(name == shelf.default),
+                "shadow": shelf.shadows.get(name, 0.0),
+                "failure": shelf.failures.get(name, ""),
+            }
+            for name, served in ((name, shelf.get(name)) for name in shelf.names)
+        ]
+        return JSONResponse({"default": shelf.default, "models": listed})
+
+    @app.get("/v1/models/{name}", responses={404: _PROBLEMS[404]})
+    async def model_card(name: str) -> JSONResponse:
+        """A model's card: classes, canvas, temperature, threshold, scores, provenance."""
+        return JSONResponse(shelf.get(name).card())
 
     @app.get("/livez")
     async def livez() -> JSONResponse:
@@ -144,7 +235,7 @@ def create_app(bundle: Bundle, *, limits: Limits = _LIMITS) -> FastAPI:
         """Whether it answers."""
         if not ready:
             raise Problem(503, "not_ready", "The server is stopping.")
-        return JSONResponse({"status": "ready", "bundle": bundle.seal})
+        return JSONResponse({"status": "ready", "models": {name: shelf.get(name).bundle.seal for name in shelf.names}})
 
     @app.get("/metrics", response_class=Response)
     async def counters() -> Response:
@@ -153,7 +244,7 @@ def create_app(bundle: Bundle, *, limits: Limits = _LIMITS) -> FastAPI:
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
-        return HTMLResponse(page(bundle, limits), headers={"Content-Security-Policy": POLICY})
+        return HTMLResponse(page(shelf, limits), headers={"Content-Security-Policy": POLICY})
 
     @app.get("/", include_in_schema=False)
     async def root() -> RedirectResponse:
@@ -162,12 +253,12 @@ def create_app(bundle: Bundle, *, limits: Limits = _LIMITS) -> FastAPI:
     return app
 
 
-def decode(predictor: Predictor, images: Sequence[tuple[str, bytes]]) -> list[Any]:
+def decode(served: Served, images: Sequence[tuple[str, bytes]]) -> list[NDArray[np.uint8]]:
     """Every picture's canvas. Raises Problem: 415 where one is not a picture, else 422, naming each that is bad."""
     canvases, errors = [], []
     for name, data in images:
         try:
-            canvases.append(predictor.canvas(data))
+            canvases.append(served.canvas(data))
         except BadImageError as error:
             foreign = error.received.endswith(_FOREIGN)
             code = "unsupported_type" if foreign else "undecodable"

@@ -22,6 +22,10 @@ class Limits:
         workers: requests that are decoded and run at once.
         waiting: requests that may wait or still arrive besides those; beyond it 429.
         read_seconds: until a request must have arrived; beyond it 408.
+        answer_seconds: from then on until it must have been answered; beyond it 504, and it leaves the queue.
+        batch: canvases in one run of the graph.
+        batch_seconds: that a batch waits to be filled; 0 takes what waited while the last one ran.
+        reload_seconds: between looks for a changed bundle; 0 never looks.
         retry_seconds: what `Retry-After` says with a 429.
     """
 
@@ -30,10 +34,15 @@ class Limits:
     workers: int = field(default_factory=cores)
     waiting: int = 16
     read_seconds: float = 30.0
+    answer_seconds: float = 10.0
+    batch: int = 32
+    batch_seconds: float = 0.0
+    reload_seconds: float = 2.0
     retry_seconds: int = 1
 
     def __post_init__(self) -> None:
-        assert min(self.body, self.images, self.workers, self.read_seconds) > 0 and self.waiting >= 0, self
+        assert min(self.body, self.images, self.workers, self.read_seconds, self.answer_seconds, self.batch) > 0, self
+        assert min(self.waiting, self.batch_seconds, self.reload_seconds) >= 0, self
 
 
 class Gate:
@@ -46,6 +55,11 @@ class Gate:
         self._room = limits.workers + limits.waiting
         self._retry = limits.retry_seconds
         self.inside = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether more than half of the room is taken, so that nothing should be done that nobody waits for."""
+        return 2 * self.inside > self._room
 
     @contextmanager
     def enter(self) -> Iterator[None]:

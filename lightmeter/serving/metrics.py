@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-ROUTES = ("/v1/predict", "/v1/model", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json")
+ROUTES = ("/v1/predict", "/v1/models", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json")
+_BELOW = "/v1/models/"
 OTHER = "other"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-_STATUSES = (200, 307, 400, 404, 405, 408, 413, 415, 422, 429, 500, 503)
+_STATUSES = (200, 307, 400, 401, 404, 405, 408, 413, 415, 422, 429, 500, 503, 504)
 
 
 class Metrics:
-    """The counters, in a registry of their own."""
+    """The counters, in a registry of their own.
+
+    Args:
+        models: names of what is served; no others become labels.
+    """
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, bundle: str, version: str) -> None:
+    def __init__(self, models: Sequence[str], version: str) -> None:
+        self._models, self._version = tuple(models), version
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "lightmeter_requests", "Requests answered", ["route", "status"], registry=self._registry
@@ -30,12 +38,27 @@ class Metrics:
         )
         self._images = Counter("lightmeter_images", "Pictures, by what was said", ["answer"], registry=self._registry)
         self.inside = Gauge("lightmeter_requests_inside", "Requests that hold a place", registry=self._registry)
-        about = Gauge("lightmeter_bundle", "What is served", ["bundle", "version"], registry=self._registry)
-        about.labels(bundle, version).set(1)
+        self._parts = Histogram(
+            "lightmeter_part_seconds",
+            "Of a request: decoding, waiting for its turn, the graph",
+            ["part"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._shadows = Counter(
+            "lightmeter_shadow_images", "Answers of a shadow", ["model", "agrees"], registry=self._registry
+        )
+        self._reloads = Counter(
+            "lightmeter_reloads", "Changed bundles that were loaded", ["model", "result"], registry=self._registry
+        )
+        self._about = Gauge(
+            "lightmeter_bundle", "What is served", ["model", "bundle", "version"], registry=self._registry
+        )
 
     def request(self, path: str, status: int, seconds: float) -> None:
         """Count one answered request."""
-        route = path if path in ROUTES else OTHER
+        below = path.removeprefix(_BELOW) in self._models
+        route = path if path in ROUTES else f"{_BELOW}NAME" if below and path.startswith(_BELOW) else OTHER
         self._requests.labels(route, str(status) if status in _STATUSES else OTHER).inc()
         self._seconds.labels(route).observe(seconds)
 
@@ -43,6 +66,27 @@ class Metrics:
         """Count pictures that got a label, an abstention, or none because they could not be read."""
         for answer, count in (("label", label), ("abstain", abstain), ("refused", refused)):
             self._images.labels(answer).inc(count)
+
+    def parts(self, decode: float, queue: float, inference: float) -> None:
+        """The seconds that each part of a request took."""
+        for part, seconds in (("decode", decode), ("queue", queue), ("inference", inference)):
+            self._parts.labels(part).observe(seconds)
+
+    def shadowed(self, model: str, agree: int, differ: int) -> None:
+        """Count answers of a shadow that were and were not those that were given."""
+        self._shadows.labels(model, "yes").inc(agree)
+        self._shadows.labels(model, "no").inc(differ)
+
+    def bundle(self, model: str, seal: str) -> None:
+        """What is served under a name from now on."""
+        for labels in [found.labels for metric in self._about.collect() for found in metric.samples]:
+            if labels["model"] == model:
+                self._about.remove(model, labels["bundle"], self._version)
+        self._about.labels(model, seal, self._version).set(1)
+
+    def reloads(self, model: str, result: str) -> None:
+        """Count a bundle that was exchanged ("done") or that failed ("refused")."""
+        self._reloads.labels(model, result).inc()
 
     def text(self) -> bytes:
         """What `/metrics` answers."""

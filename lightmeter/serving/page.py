@@ -6,9 +6,9 @@ import base64
 import hashlib
 from html import escape
 
-from lightmeter.nouns.bundle import Bundle
 from lightmeter.serving.limits import Limits
 from lightmeter.serving.problems import CODES
+from lightmeter.serving.shelf import Shelf
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a }
@@ -26,7 +26,8 @@ POLICY = (
 
 _ROUTES = (
     ("POST /v1/predict", "a picture as the body, or files in a form; <code>?topk=</code> classes are listed"),
-    ("GET /v1/model", "classes, size of the canvas, temperature, threshold and scores of what is served"),
+    ("GET /v1/models", "what is served, by name; <code>?model=NAME</code> asks one of them"),
+    ("GET /v1/models/NAME", "its card: classes, size of the canvas, temperature, threshold, scores, provenance"),
     ("GET /livez", "200 while the process runs"),
     ("GET /readyz", "200 while it answers, and its exam was passed; else 503"),
     ("GET /metrics", "counters for Prometheus"),
@@ -34,8 +35,9 @@ _ROUTES = (
 )
 
 
-def page(bundle: Bundle, limits: Limits) -> str:
+def page(shelf: Shelf, limits: Limits) -> str:
     """The HTML of the page."""
+    bundle = shelf.get(shelf.default).bundle
     classes = ", ".join(escape(name) for name in bundle.classes[:12]) + (", …" if len(bundle.classes) > 12 else "")
     routes = "".join(f"<tr><td><code>{route}</code></td><td>{says}</td></tr>" for route, says in _ROUTES)
     codes = "".join(

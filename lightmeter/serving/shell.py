@@ -1,13 +1,16 @@
-"""The outermost layer of the server: counts and times every request, adds headers, and meets every exception."""
+"""The outermost layer of the server: keys, headers, counters and the log of every request; it meets every exception."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from typing import Any
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lightmeter.serving.keys import Keys
 from lightmeter.serving.metrics import Metrics
 from lightmeter.serving.problems import Problem
 
@@ -23,33 +26,56 @@ HEADERS = {
 """On every answer, unless the answer has its own."""
 
 
-class Shell:
-    """ASGI middleware."""
+OPEN = ("/livez", "/readyz", "/docs", "/")
+"""Answered without a key: probes, and the page that says how to ask."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, bundle: str) -> None:
-        self.app, self.metrics, self.headers = app, metrics, {**HEADERS, "X-Lightmeter-Bundle": bundle}
+
+class Shell:
+    """ASGI middleware.
+
+    Args:
+        keys: who may ask anything but `OPEN`.
+        log: told of every request that was answered.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        keys: Keys | None = None,
+        log: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        self.app, self.metrics, self.keys, self.log = app, metrics, keys, log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on; whatever escapes from it becomes a 500 without details."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status, started = 0, time.perf_counter()
+        status, started, holder = 0, time.perf_counter(), ""
 
         async def watch(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                for name, value in self.headers.items():
+                for name, value in HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
         try:
+            if self.keys is not None and scope["path"] not in OPEN:
+                holder = self.keys.admit(Headers(scope=scope))
             await self.app(scope, receive, watch)
+        except Problem as problem:
+            await problem.response()(scope, receive, watch)
         except Exception:  # noqa: BLE001 - the last line before the client: logged whole, answered without details
             _LOG.exception("a request failed")
             if not status:
                 await Problem(500, "internal", "The server failed.").response()(scope, receive, watch)
         finally:
-            self.metrics.request(scope["path"], status, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self.metrics.request(scope["path"], status, seconds)
+            if self.log is not None:
+                told = {"method": scope["method"], "path": scope["path"][:200], "status": status}
+                self.log({**told, "ms": round(1000 * seconds, 2), "key": holder})

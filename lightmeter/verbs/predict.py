@@ -36,7 +36,10 @@ class Predictor:
 
     def answer(self, files: Sequence[str], pixels: NDArray[np.uint8], *, topk: int = 5) -> list[Prediction]:
         """uint8[N, S, S, C] -> N predictions, named by `files`."""
-        logits = self.runner(pixels)
+        return self.read(files, self.runner(pixels), topk=topk)
+
+    def read(self, files: Sequence[str], logits: NDArray[np.float32], *, topk: int = 5) -> list[Prediction]:
+        """float32[N, K], which the graph gave -> N predictions, named by `files`."""
         shares = probabilities(logits, self.bundle.temperature)
         return [self._one(file, row, topk) for file, row in zip(files, shares, strict=True)]
 

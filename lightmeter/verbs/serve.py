@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +22,54 @@ _LOOPBACK = ("localhost", "::1")
 _GRACE = 30  # seconds that requests have to end in once the server was told to
 
 
-def serve(path: Path, *, host: str = "127.0.0.1", port: int = 8000, progress: Progress = SILENT) -> None:
-    """Serve the bundle (or the bundle in a run) until SIGTERM or Ctrl-C; requests under way are answered first.
+def serve(
+    *bundles: str | Path,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    shares: Mapping[str, float] | None = None,
+    shadows: Mapping[str, float] | None = None,
+    key_file: Path | None = None,
+    per_second: float = 0.0,
+    log: bool = True,
+    progress: Progress = SILENT,
+) -> None:
+    """Serve bundles (or the bundles in runs) until SIGTERM or Ctrl-C; requests under way are answered first.
+
+    A bundle whose folder is replaced meanwhile is exchanged once the new one has passed its exam.
 
     Args:
+        *bundles: paths, or "NAME=PATH"; the first is asked where a request names none.
         port: 0 takes any that is free; the line that is shown tells which.
+        shares, shadows: see `serving.shelf.Shelf`.
+        key_file: of API keys, see `serving.keys.Keys`; without one, everybody may ask.
+        per_second: requests that each key may send on average; 0 does not limit.
+        log: write a line of JSON to standard error for every request.
 
     Raises:
-        UsageError: the server's libraries are not installed, or the address cannot be used.
-        BundleError, ExamError: the bundle is not whole, or fails its exam here.
+        UsageError: the server's libraries are not installed, names or shares or keys that cannot be used, or the
+            address.
+        BundleError, ExamError: a bundle is not whole, or fails its exam here.
     """
     try:
         import uvicorn
         from uvicorn.config import LOGGING_CONFIG
 
         from lightmeter.serving.app import create_app
+        from lightmeter.serving.keys import Keys
+        from lightmeter.serving.limits import Limits
+        from lightmeter.serving.shelf import Served, Shelf
     except ImportError as error:
         raise UsageError(
             f"The server needs {error.name}, which is not installed.", fix="pip install 'lightmeter[serve]'"
         ) from error
     if not 0 <= port <= 65535:
         raise UsageError(f"The port is {port}.", "a number from 0 to 65535")
-    app = create_app(Bundle.open(bundle_in(path)))
+    if per_second and key_file is None:
+        raise UsageError("A rate was given without keys.", "a file of API keys whose holders it is for")
+    keys = None if key_file is None else Keys.read(key_file, per_second=per_second)
+    limits, where = Limits(), named(bundles)
+    served = [Served(name, Bundle.open(bundle_in(path)), limits) for name, path in where.items()]
+    app = create_app(Shelf(served, shares=shares, shadows=shadows), limits=limits, keys=keys, log=_log if log else None)
     logging = copy.deepcopy(LOGGING_CONFIG)
     logging["handlers"]["access"]["stream"] = "ext://sys.stderr"  # standard output belongs to results
     config = uvicorn.Config(
@@ -62,9 +91,8 @@ def serve(path: Path, *, host: str = "127.0.0.1", port: int = 8000, progress: Pr
             shown = f"[{host}]" if ":" in host else host
             progress.say(f"Serving on http://{shown}:{where[1]}, described at /docs. Ctrl-C ends it.")
             if host not in _LOOPBACK and not host.startswith("127."):
-                progress.say(
-                    f"Warning: whoever reaches this machine at {host} can use it; there is no login and no TLS."
-                )
+                missing = "there is no TLS" if keys else "there are no keys (--api-key-file) and no TLS"
+                progress.say(f"Warning: whoever reaches this machine at {host} can try; {missing}.")
 
     try:
         with _quiet_end():
@@ -75,6 +103,30 @@ def serve(path: Path, *, host: str = "127.0.0.1", port: int = 8000, progress: Pr
             "an address of this machine and a free port",
             "choose another --port; 0 takes any that is free.",
         ) from error
+
+
+def named(bundles: Sequence[str | Path]) -> dict[str, Path]:
+    """Name -> folder, of paths or NAME=PATH; a run's bundle is called as the run.
+
+    Raises:
+        UsageError: two of one name.
+    """
+    found: dict[str, Path] = {}
+    for text in map(str, bundles):
+        name, equals, rest = text.partition("=")
+        path = Path(rest if equals and name.isidentifier() else text)
+        if not (equals and name.isidentifier()):
+            resolved = path.resolve()
+            name = resolved.parent.name if resolved.name == "model.bundle" else resolved.name.removesuffix(".bundle")
+        if name in found:
+            raise UsageError(f"Two bundles would be called {name}.", "NAME=PATH, each name once")
+        found[name] = path
+    return found
+
+
+def _log(told: dict[str, Any]) -> None:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    sys.stderr.write(json.dumps({"time": now, **told}) + "\n")
 
 
 @contextlib.contextmanager

@@ -10,6 +10,15 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
+from lightmeter.nouns.bundle import Bundle
+from lightmeter.serving.limits import Limits
+from lightmeter.serving.shelf import Served, Shelf
+
+
+def shelf(bundle: Bundle, limits: Limits | None = None) -> Shelf:
+    """One bundle, served as "model"."""
+    return Shelf([Served("model", bundle, limits or Limits())])
+
 
 class Client:
     """`with Client(app) as client`; the application runs in an event loop of a thread of its own."""

@@ -21,14 +21,14 @@ from lightmeter.serving.limits import Limits
 from lightmeter.serving.problems import CODES
 from lightmeter.verbs.predict import predict
 from tests.bundles import CLASSES, picture
-from tests.serving.clients import Client
+from tests.serving.clients import Client, shelf
 
 JPEG = {"Content-Type": "image/jpeg"}
 
 
 @pytest.fixture
 def client(bundle: Bundle) -> Iterator[Client]:
-    with Client(create_app(bundle)) as client:
+    with Client(create_app(shelf(bundle))) as client:
         yield client
 
 
@@ -137,7 +137,7 @@ def test_a_large_body_is_refused_by_its_promise_and_while_it_arrives(bundle: Bun
             sent += 1000
             yield b"\xff" * 1000
 
-    with Client(create_app(bundle, limits=Limits(body=5000))) as client:
+    with Client(create_app(shelf(bundle), limits=Limits(body=5000))) as client:
         problem(client.post("/v1/predict", content=b"x" * 5001, headers=JPEG), 413, "too_large")
         problem(client.post("/v1/predict", content=endless(), headers=JPEG), 413, "too_large")
         big = [("file", ("a.jpg", b"x" * 6000, "image/jpeg"))]
@@ -148,7 +148,7 @@ def test_a_large_body_is_refused_by_its_promise_and_while_it_arrives(bundle: Bun
 
 
 def test_too_many_files_are_413(bundle: Bundle) -> None:
-    with Client(create_app(bundle, limits=Limits(images=2))) as client:
+    with Client(create_app(shelf(bundle), limits=Limits(images=2))) as client:
         files = [("file", (f"{n}.jpg", picture(), "image/jpeg")) for n in range(3)]
         problem(client.post("/v1/predict", files=files), 413, "too_large")
         assert client.post("/v1/predict", files=files[:2]).status_code == 200
@@ -165,7 +165,7 @@ def test_more_than_may_wait_are_turned_away(bundle: Bundle, monkeypatch: pytest.
 
     monkeypatch.setattr(module, "decode", slow)
     limits = Limits(workers=1, waiting=1, retry_seconds=7)
-    with Client(create_app(bundle, limits=limits)) as client, ThreadPoolExecutor(2) as pool:
+    with Client(create_app(shelf(bundle), limits=limits)) as client, ThreadPoolExecutor(2) as pool:
 
         def ask() -> Any:
             return client.post("/v1/predict", content=picture(), headers=JPEG)
@@ -188,7 +188,7 @@ def test_a_failure_inside_says_nothing_of_itself(bundle: Bundle, monkeypatch: py
     def fail(*given: Any) -> Any:
         raise RuntimeError("/tmp/secret/path")
 
-    with Client(create_app(bundle)) as client:
+    with Client(create_app(shelf(bundle))) as client:
         with monkeypatch.context() as patch:
             patch.setattr(module, "decode", fail)
             answer = client.post("/v1/predict", content=picture(), headers=JPEG)
@@ -199,15 +199,20 @@ def test_a_failure_inside_says_nothing_of_itself(bundle: Bundle, monkeypatch: py
 
 def test_probes_and_card(client: Client, bundle: Bundle) -> None:
     assert client.get("/livez").json() == {"status": "live"}
-    assert client.get("/readyz").json() == {"status": "ready", "bundle": bundle.seal}
-    card = client.get("/v1/model").json()
+    assert client.get("/readyz").json() == {"status": "ready", "models": {"model": bundle.seal}}
+    listed = client.get("/v1/models").json()
+    assert listed["default"] == "model"
+    assert [one["bundle"] for one in listed["models"]] == [bundle.seal]
+    problem(client.get("/v1/models/other"), 404, "no_model")
+    card = client.get("/v1/models/model").json()
     assert card["classes"] == list(CLASSES)
     assert card["preprocess"]["size"] == 24
-    assert not {"path", "provenance", "files"} & set(card)
+    assert not {"path", "files"} & set(card)
+    assert "source" not in card["provenance"]
 
 
 def test_it_is_not_ready_once_it_stops(bundle: Bundle) -> None:
-    app = create_app(bundle)
+    app = create_app(shelf(bundle))
     with Client(app) as client:
         assert client.get("/readyz").status_code == 200
     with Client(app) as client:
@@ -216,11 +221,12 @@ def test_it_is_not_ready_once_it_stops(bundle: Bundle) -> None:
 
 
 def test_every_answer_has_the_security_headers_and_the_bundle(client: Client, bundle: Bundle) -> None:
-    for answer in (client.get("/livez"), client.get("/absent"), client.post("/v1/predict"), client.get("/docs")):
+    given = client.post("/v1/predict", content=picture(), headers=JPEG)
+    assert given.headers["x-lightmeter-bundle"] == bundle.seal
+    for answer in (client.get("/livez"), client.get("/absent"), given, client.get("/docs")):
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert answer.headers["cache-control"] == "no-store"
-        assert answer.headers["x-lightmeter-bundle"] == bundle.seal
 
 
 def test_the_page_loads_nothing_from_elsewhere(client: Client) -> None:
@@ -234,7 +240,7 @@ def test_the_page_loads_nothing_from_elsewhere(client: Client) -> None:
 
 def test_class_names_cannot_write_into_the_page(bundle: Bundle) -> None:
     named = bundle.model_copy(update={"classes": ("<script>alert(1)</script>", *CLASSES[1:])})
-    with Client(create_app(named)) as client:
+    with Client(create_app(shelf(named))) as client:
         assert "<script" not in client.get("/docs").text
 
 
@@ -261,7 +267,7 @@ def test_metrics_count_within_fixed_labels(client: Client, bundle: Bundle) -> No
 
 
 def test_two_servers_in_one_process_count_apart(bundle: Bundle) -> None:
-    with Client(create_app(bundle)) as one, Client(create_app(bundle)) as other:
+    with Client(create_app(shelf(bundle))) as one, Client(create_app(shelf(bundle))) as other:
         one.post("/v1/predict", content=picture(), headers=JPEG)
         assert 'route="/v1/predict"' in one.get("/metrics").text
         assert 'route="/v1/predict"' not in other.get("/metrics").text
@@ -275,7 +281,7 @@ def test_a_bundle_that_fails_its_exam_is_not_served(own_bundle: Path) -> None:
     document = json.loads((own_bundle / CARD).read_text())
     write_card(own_bundle, {name: v for name, v in document.items() if name not in ("format", "files", "seal")})
     with pytest.raises(ExamError):
-        create_app(Bundle.open(own_bundle))
+        shelf(Bundle.open(own_bundle))
 
 
 def test_serving_a_request_loads_no_torch(bundle: Bundle, tmp_path: Path) -> None:
@@ -283,7 +289,9 @@ def test_serving_a_request_loads_no_torch(bundle: Bundle, tmp_path: Path) -> Non
     program = (
         "import asyncio, httpx, sys; from pathlib import Path\n"
         "from lightmeter.nouns.bundle import Bundle; from lightmeter.serving.app import create_app\n"
-        f"app = create_app(Bundle.open(Path({str(bundle.path)!r})))\n"
+        "from lightmeter.serving.limits import Limits; from lightmeter.serving.shelf import Served, Shelf\n"
+        f"bundle = Bundle.open(Path({str(bundle.path)!r}))\n"
+        "app = create_app(Shelf([Served('model', bundle, Limits())]))\n"
         f"data = Path({str(tmp_path / 'a.jpg')!r}).read_bytes()\n"
         "async def ask():\n"
         "    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url='http://server') as client:\n"

@@ -11,6 +11,7 @@ from lightmeter.serving.app import create_app
 from lightmeter.serving.limits import Gate, Limits
 from lightmeter.serving.problems import Problem
 from tests.bundles import picture
+from tests.serving.clients import shelf
 
 
 def test_a_gate_has_as_many_places_as_it_says() -> None:
@@ -42,7 +43,7 @@ def test_a_body_that_dawdles_is_408_and_gives_its_place_back(bundle: Bundle) -> 
         await asyncio.sleep(3600)
 
     async def ask() -> None:
-        app = create_app(bundle, limits=Limits(workers=1, waiting=0, read_seconds=0.05))
+        app = create_app(shelf(bundle), limits=Limits(workers=1, waiting=0, read_seconds=0.05))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
             headers = {"Content-Type": "image/jpeg"}
             slow = await client.post("/v1/predict", content=dawdle(), headers=headers)

@@ -17,7 +17,7 @@ import torch
 from lightmeter.errors import BundleError, UsageError
 from lightmeter.nouns.bundle import Bundle
 from lightmeter.verbs.predict import predict
-from lightmeter.verbs.serve import serve
+from lightmeter.verbs.serve import named, serve
 from tests.bundles import CLASSES, net, picture
 
 PROGRAM = textwrap.dedent("""
@@ -30,7 +30,7 @@ PROGRAM = textwrap.dedent("""
         def say(self, text):
             print(text, flush=True)
 
-    serve(Path(sys.argv[1]), port=0, progress=Shown())
+    serve(Path(sys.argv[1]), port=0, log=False, progress=Shown())
     assert "torch" not in sys.modules
     print("ended")
 """)
@@ -92,6 +92,22 @@ def test_ports_and_places_are_checked(bundle: Bundle, tmp_path: Path) -> None:
         serve(bundle.path, port=70000)
     with pytest.raises(BundleError):
         serve(tmp_path)
+
+
+def test_names_come_from_the_caller_the_run_or_the_bundle(tmp_path: Path) -> None:
+    run = tmp_path / "cats" / "model.bundle"
+    assert named([run, tmp_path / "dogs.bundle", f"birds={run}"]) == {
+        "cats": run,
+        "dogs": tmp_path / "dogs.bundle",
+        "birds": run,
+    }
+    with pytest.raises(UsageError, match="Two bundles would be called cats"):
+        named([run, f"cats={run}"])
+
+
+def test_a_rate_needs_keys(bundle: Bundle) -> None:
+    with pytest.raises(UsageError, match="without keys"):
+        serve(bundle.path, per_second=2.0)
 
 
 def test_missing_libraries_are_named_with_their_extra(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,163 @@
+"""Bundles -> what is served under which name: each ready to answer, exchanged without a gap, shared out by chance."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmeter.errors import LightmeterError, UsageError
+from lightmeter.nouns.bundle import CARD, Bundle
+from lightmeter.serving.batcher import Batcher
+from lightmeter.serving.limits import Limits
+from lightmeter.serving.problems import Problem
+from lightmeter.verbs.predict import Predictor
+from lightmeter.verbs.verify import ExamResult, sit_exam
+
+_PRIVATE = ("source",)  # of a bundle's provenance: it may name a folder of the machine that trained
+
+
+class Served:
+    """One bundle that has passed its exam in this process, which warmed it up, too."""
+
+    def __init__(self, name: str, bundle: Bundle, limits: Limits) -> None:
+        """Load it. Raises ExamError, BundleError: it may not be served."""
+        self.name, self.bundle = name, bundle
+        self.stamp = stamp(bundle)
+        self.predictor = Predictor(bundle)
+        self.exam: ExamResult = sit_exam(bundle, self.predictor.runner)
+        self.batcher = Batcher(self.predictor.runner, largest=limits.batch, longest_wait=limits.batch_seconds)
+        self._users, self._retired = 0, False
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def use(self) -> Iterator[Served]:
+        """Keep it alive for the block."""
+        with self._lock:
+            self._users += 1
+        try:
+            yield self
+        finally:
+            with self._lock:
+                self._users -= 1
+                last = self._retired and not self._users
+            if last:
+                self.batcher.close()
+
+    def retire(self) -> None:
+        """Close it as soon as nobody uses it any more."""
+        with self._lock:
+            self._retired = True
+            unused = not self._users
+        if unused:
+            self.batcher.close()
+
+    def canvas(self, data: bytes) -> NDArray[np.uint8]:
+        """One encoded picture -> uint8[S, S, C]. Raises BadImageError."""
+        return self.predictor.canvas(data)
+
+    def card(self) -> dict[str, Any]:
+        """What anyone may know of it."""
+        told = self.bundle.model_dump(mode="json", exclude={"files", "seal", "provenance"})
+        past = {name: value for name, value in self.bundle.provenance.items() if name not in _PRIVATE}
+        return {"name": self.name, "bundle": self.bundle.seal, **told, "provenance": past, "exam": self.exam.document()}
+
+
+class Shelf:
+    """What is served, by name; the first is meant where a request names none.
+
+    Args:
+        served: in this order.
+        shares: name -> share of the requests that name no model, for a trial of one against another; together 1.
+        shadows: name -> share of the requests that it answers as well, unseen, to be compared.
+
+    Raises:
+        UsageError: names that repeat, or shares that are no shares.
+    """
+
+    def __init__(
+        self,
+        served: Sequence[Served],
+        *,
+        shares: Mapping[str, float] | None = None,
+        shadows: Mapping[str, float] | None = None,
+    ) -> None:
+        self._served = {one.name: one for one in served}
+        self.shares, self.shadows = dict(shares or {}), dict(shadows or {})
+        self.failures: dict[str, str] = {}
+        self._random = random.Random()
+        names = [one.name for one in served]
+        if not names or len(set(names)) < len(names):
+            raise UsageError(f"Served as {', '.join(names) or 'nothing'}.", "each bundle under a name of its own")
+        unknown = sorted({*self.shares, *self.shadows} - set(names))
+        if unknown:
+            raise UsageError(f"There is no bundle called {', '.join(unknown)}.", "one of " + ", ".join(names))
+        if any(not 0 <= share <= 1 for share in (*self.shares.values(), *self.shadows.values())):
+            raise UsageError("A share is below 0 or above 1.", "numbers from 0 to 1, such as 0.1")
+        if self.shares and abs(sum(self.shares.values()) - 1) > 1e-6:
+            raise UsageError(f"The shares add up to {sum(self.shares.values()):g}.", "shares that add up to 1")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """In the order given; it never changes."""
+        return tuple(self._served)
+
+    @property
+    def default(self) -> str:
+        """The first one's name."""
+        return self.names[0]
+
+    def get(self, name: str) -> Served:
+        """By name. Raises Problem (404)."""
+        if name not in self._served:
+            raise Problem(404, "no_model", f"There is no such model here; there is {', '.join(self.names)}.")
+        return self._served[name]
+
+    def pick(self, name: str | None) -> Served:
+        """The one that a request names, or the one that is its turn. Raises Problem (404)."""
+        if name is not None:
+            return self.get(name)
+        if not self.shares:
+            return self._served[self.default]
+        return self._served[self._random.choices(list(self.shares), list(self.shares.values()))[0]]
+
+    def shadows_of(self, answered: str) -> list[Served]:
+        """Those that answer a request as well, after `answered` has."""
+        chosen = [name for name, share in self.shadows.items() if name != answered and self._random.random() < share]
+        return [self._served[name] for name in chosen]
+
+    def renew(self, name: str, limits: Limits) -> bool:
+        """Load a bundle again if its folder has changed; whether what is served now is another one.
+
+        The old one goes on until the new one has passed its exam, and stays where that fails: `failures` says why.
+        """
+        old = self._served[name]
+        try:
+            if stamp(old.bundle) == old.stamp:
+                return False
+            new = Served(name, Bundle.open(old.bundle.path), limits)
+        except (LightmeterError, OSError) as error:
+            said = error.received if isinstance(error, LightmeterError) else "its folder cannot be read."
+            self.failures[name] = said.replace(str(old.bundle.path), name)
+            return False
+        self._served[name] = new  # one assignment: a request sees the old one or the new one
+        self.failures.pop(name, None)
+        old.retire()
+        return True
+
+    def close(self) -> None:
+        """Answer what waits, then stop."""
+        for one in self._served.values():
+            one.retire()
+
+
+def stamp(bundle: Bundle) -> tuple[int, int, int]:
+    """What changes when a bundle is replaced. Raises OSError."""
+    found = os.stat(bundle.path / CARD)
+    return found.st_ino, found.st_mtime_ns, found.st_size

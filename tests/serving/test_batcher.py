@@ -1,0 +1,116 @@
+"""Batches are made of what waits, answers go back to who asked, and nobody is waited for in vain."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import CancelledError
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lightmeter.nouns.bundle import Bundle
+from lightmeter.runners import open_runner
+from lightmeter.serving.batcher import Batcher
+
+
+class Held:
+    """A runner that waits to be let go, and remembers how many canvases came at once."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.entered, self.go = threading.Semaphore(0), threading.Semaphore(0)
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.sizes.append(len(pixels))
+        self.entered.release()
+        assert self.go.acquire(timeout=10)
+        return pixels[:, 0, 0, :].astype(np.float32)
+
+
+def canvases(*values: int) -> NDArray[np.uint8]:
+    return np.array(values, np.uint8)[:, None, None, None].repeat(2, axis=3)
+
+
+def test_what_comes_while_one_runs_is_the_next_batch_and_each_gets_its_own_answers() -> None:
+    runner = Held()
+    batcher = Batcher(runner, largest=4)
+    first = batcher.submit(canvases(1))
+    assert runner.entered.acquire(timeout=10)
+    later = [batcher.submit(canvases(2, 3)), batcher.submit(canvases(4)), batcher.submit(canvases(5, 6))]
+    assert batcher.waiting == 3
+    for _ in range(3):
+        runner.go.release()
+    assert first.result(10).logits.tolist() == [[1, 1]]
+    assert [job.result(10).logits[:, 0].tolist() for job in later] == [[2, 3], [4], [5, 6]]
+    assert runner.sizes == [1, 3, 2]
+    assert later[0].result().queued >= 0
+    batcher.close()
+
+
+def test_a_job_larger_than_a_batch_is_run_in_parts() -> None:
+    runner = Held()
+    batcher = Batcher(runner, largest=2)
+    job = batcher.submit(canvases(1, 2, 3, 4, 5))
+    for _ in range(3):
+        runner.go.release()
+    assert job.result(10).logits[:, 0].tolist() == [1, 2, 3, 4, 5]
+    assert runner.sizes == [2, 2, 1]
+    batcher.close()
+
+
+def test_a_cancelled_job_leaves_the_queue_and_the_others_are_answered() -> None:
+    runner = Held()
+    batcher = Batcher(runner, largest=8)
+    first = batcher.submit(canvases(1))
+    assert runner.entered.acquire(timeout=10)
+    gone, kept = batcher.submit(canvases(2)), batcher.submit(canvases(3))
+    assert gone.cancel()
+    runner.go.release()
+    runner.go.release()
+    assert first.result(10).logits[0, 0] == 1
+    assert kept.result(10).logits[0, 0] == 3
+    with pytest.raises(CancelledError):
+        gone.result(10)
+    assert runner.sizes == [1, 1]
+    batcher.close()
+
+
+def test_a_full_batch_does_not_wait_and_a_lone_job_waits_only_so_long() -> None:
+    runner = Held()
+    batcher = Batcher(runner, largest=2, longest_wait=60.0)
+    pair = [batcher.submit(canvases(1)), batcher.submit(canvases(2))]
+    runner.go.release()
+    assert [job.result(10).logits[0, 0] for job in pair] == [1, 2]
+    assert runner.sizes == [2]
+    lone = batcher.submit(canvases(3))
+    runner.go.release()
+    batcher.close()  # which does not wait for company either
+    assert lone.result(0).logits[0, 0] == 3
+    patient = Batcher(runner, largest=2, longest_wait=0.01)
+    runner.go.release()
+    assert patient.submit(canvases(4)).result(10).queued >= 0.01
+    patient.close()
+
+
+def test_an_error_reaches_everyone_who_waits_and_the_next_job_is_run() -> None:
+    def broken(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if pixels[0, 0, 0, 0] == 1:
+            raise RuntimeError("the graph failed")
+        return np.zeros((len(pixels), 2), np.float32)
+
+    batcher = Batcher(broken)
+    with pytest.raises(RuntimeError, match="the graph failed"):
+        batcher.submit(canvases(1)).result(10)
+    assert batcher.submit(canvases(2)).result(10).logits.shape == (1, 2)
+    batcher.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        batcher.submit(canvases(1))
+
+
+def test_answers_do_not_depend_on_neighbours(bundle: Bundle) -> None:
+    runner, side, channels = open_runner(bundle), bundle.preprocess.size, bundle.preprocess.channels
+    pixels = np.random.default_rng(0).integers(0, 256, (16, side, side, channels), np.uint8)
+    together = runner(pixels)
+    for row in range(len(pixels)):
+        np.testing.assert_allclose(runner(pixels[row : row + 1])[0], together[row], atol=1e-5)

@@ -1,0 +1,81 @@
+"""Who may ask, and how often."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lightmeter.errors import UsageError
+from lightmeter.nouns.bundle import Bundle
+from lightmeter.serving import keys as module
+from lightmeter.serving.app import create_app
+from lightmeter.serving.keys import Keys
+from lightmeter.serving.problems import Problem
+from lightmeter.serving.shell import OPEN
+from tests.bundles import picture
+from tests.serving.clients import Client, shelf
+
+ONE, OTHER = "0123456789abcdef-one", "0123456789abcdef-other"
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+def test_only_known_keys_are_admitted_in_either_header() -> None:
+    keys = Keys({"one": ONE, "other": OTHER})
+    assert keys.admit({"authorization": f"Bearer {ONE}"}) == "one"
+    assert keys.admit({"authorization": f"bearer  {OTHER} "}) == "other"
+    assert keys.admit({"x-api-key": OTHER}) == "other"
+    for headers in ({}, {"x-api-key": ""}, {"x-api-key": ONE[:-1]}, {"authorization": f"Basic {ONE}"}):
+        with pytest.raises(Problem) as caught:
+            keys.admit(headers)
+        assert (caught.value.status, caught.value.code) == (401, "unauthorized")
+
+
+def test_a_key_that_asks_too_often_waits_and_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    keys = Keys({"one": ONE, "other": OTHER}, per_second=0.5, burst=2)
+    for _ in range(2):
+        keys.admit({"x-api-key": ONE})
+    with pytest.raises(Problem) as caught:
+        keys.admit({"x-api-key": ONE})
+    assert (caught.value.status, caught.value.code) == (429, "rate_limited")
+    assert caught.value.headers == {"Retry-After": "2"}
+    keys.admit({"x-api-key": OTHER})
+    now += 2
+    keys.admit({"x-api-key": ONE})
+    with pytest.raises(Problem):
+        keys.admit({"x-api-key": ONE})
+
+
+def test_the_file_of_keys(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text(f"# who\n\none {ONE}\nother   {OTHER}\n")
+    assert Keys.read(path).names == ("one", "other")
+    assert Keys.read(path).admit({"x-api-key": OTHER}) == "other"
+
+
+@pytest.mark.parametrize("text", ["", "# none\n", "one short", f"one {ONE}\none {OTHER}", ONE])
+def test_a_file_of_keys_that_cannot_be_used_is_told_without_its_secrets(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "keys"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        Keys.read(path)
+    assert ONE not in str(caught.value)
+    with pytest.raises(UsageError):
+        Keys.read(tmp_path / "absent")
+
+
+def test_the_server_asks_for_a_key_but_for_probes_and_its_page(bundle: Bundle) -> None:
+    with Client(create_app(shelf(bundle), keys=Keys({"one": ONE}))) as client:
+        for path in OPEN:
+            assert client.get(path).status_code < 400
+        for path in ("/v1/models", "/metrics", "/openapi.json"):
+            refused = client.get(path)
+            assert refused.status_code == 401
+            assert refused.headers["content-type"] == "application/problem+json"
+            assert refused.headers["www-authenticate"].startswith("Bearer")
+            assert refused.headers["x-content-type-options"] == "nosniff"
+        assert client.post("/v1/predict", content=picture(), headers=JPEG).status_code == 401
+        given = client.post("/v1/predict", content=picture(), headers={**JPEG, "Authorization": f"Bearer {ONE}"})
+        assert given.status_code == 200
