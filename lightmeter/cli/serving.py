@@ -16,6 +16,7 @@ from lightmeter.errors import UsageError
 def add_to(app: typer.Typer) -> None:
     """Put the commands on the application."""
     app.command()(predict)
+    app.command()(explain)
     app.command()(serve)
 
 
@@ -59,6 +60,42 @@ def predict(
             for prediction in found
         ],
     )
+
+
+def explain(
+    bundle: BundlePath,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A picture.", show_default=False)],
+    label: Annotated[
+        str | None, typer.Option("--class", metavar="NAME", help="Class to explain.", show_default="the likeliest")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Where to draw it.", show_default="FILE with -explained.png")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show which parts of a picture an answer rests on.
+
+    Draws a heat map over the picture as the model sees it: bright is evidence
+    for the class.
+    """
+    import io
+
+    from lightmeter.nouns.bundle import Bundle
+    from lightmeter.nouns.files import write_atomic
+    from lightmeter.verbs.explain import explain as run
+    from lightmeter.verbs.explain import overlay
+    from lightmeter.verbs.verify import bundle_in
+
+    found, canvas = run(Bundle.open(bundle_in(bundle)), file, label=label)
+    stream = io.BytesIO()
+    overlay(canvas, found.heat).save(stream, "PNG")
+    target = out or file.with_name(f"{file.stem}-explained.png")
+    write_atomic(target, stream.getvalue())
+    if json:
+        show.emit({"file": str(file), "label": found.label, "method": found.method, "picture": str(target)})
+        return
+    show.line(f"{target}", "bold")
+    show.line(f"evidence for {found.label}, by {found.method}")
 
 
 def serve(

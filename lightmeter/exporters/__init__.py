@@ -1,7 +1,7 @@
 """Bundle writers: a module in memory -> the graph that a runner of the same name reads.
 
-Each entry is `exporter(module, path, *, size, channels) -> None`: it writes a graph that takes raw pixels
-uint8[N, S, S, C], any N, and gives float32 logits, and leaves the module as it was.
+Each entry is `exporter(module, path, *, size, channels, outputs) -> None`: it writes a graph that takes raw pixels
+uint8[N, S, S, C], any N, and gives float32 logits and whatever else `outputs` names, and leaves the module as it was.
 """
 
 from __future__ import annotations

@@ -23,11 +23,16 @@ OPSET = 20
 """The newest operator set that every ONNX Runtime we allow can run."""
 
 
-def export_onnx(module: nn.Module, path: Path, *, size: int, channels: int) -> None:
+def export_onnx(
+    module: nn.Module, path: Path, *, size: int, channels: int, outputs: tuple[str, ...] = ("logits",)
+) -> None:
     """Write `module` as uint8[N, S, S, C] -> float32[N, K], any N, in evaluation mode and float32.
 
     What the exporter notes about source files and call stacks is left out: it names places on this machine, and
     equal modules should give equal files.
+
+    Args:
+        outputs: names of what it returns: logits, and perhaps more.
 
     Raises:
         BundleError: the module does something that has no ONNX form.
@@ -45,7 +50,7 @@ def export_onnx(module: nn.Module, path: Path, *, size: int, channels: int) -> N
                 verify=False,
                 opset_version=OPSET,
                 input_names=["pixels"],
-                output_names=["logits"],
+                output_names=list(outputs),
                 dynamic_shapes=({0: torch.export.Dim("n")},),
             )
         assert program is not None

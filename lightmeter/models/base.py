@@ -85,6 +85,10 @@ class Model(nn.Module):
         logits: Tensor = self.head(self.features(pixels))
         return logits.to(torch.float32)
 
+    def maps(self, pixels: Tensor) -> Tensor | None:
+        """The last maps float[N, F, H, W], where `features` is their mean over places; None where it is not."""
+        return None
+
     def blocks(self) -> dict[str, nn.Module]:
         """Named parts from input to output that hold each parameter exactly once; the last is "head"."""
         raise NotImplementedError
@@ -103,6 +107,21 @@ def block_of(model: Model, parameter_name: str) -> str:
         if any(parameter is other for other in block.parameters()):
             return name
     raise AssertionError(f"{parameter_name} lies in no block of {type(model).__name__}")
+
+
+def map_weights(model: Model) -> str:
+    """Name of the tensor float[K, F] that turns `Model.maps` into maps of the classes; "" where there is none.
+
+    That is so where the head is one linear layer on the mean of the maps: then a class's logit is the mean of its map
+    (Zhou et al., "Learning deep features for discriminative localization", 2016).
+    """
+    parts = dict(model.head.named_modules())
+    linear = [name for name, part in parts.items() if isinstance(part, nn.Linear)]
+    others = [part for part in parts.values() if not isinstance(part, nn.Linear | nn.Dropout | nn.Identity)]
+    plain = all(isinstance(part, nn.Sequential) for part in others)
+    if type(model).maps is Model.maps or len(linear) != 1 or not plain:
+        return ""
+    return ".".join(name for name in (model.head_name, linear[0], "weight") if name)
 
 
 def mlp_head(inputs: int, num_classes: int, *, hidden: int = 0, dropout: float = 0.0) -> nn.Sequential:

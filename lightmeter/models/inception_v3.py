@@ -251,11 +251,15 @@ class InceptionV3(Model):
 
     def features(self, pixels: Tensor) -> Tensor:
         """uint8|float [N, S, S, C] -> float [N, F], the mean of the last map; F is 2048 at width 1."""
+        return self.maps(pixels).mean(dim=(2, 3))
+
+    def maps(self, pixels: Tensor) -> Tensor:
+        """uint8|float [N, S, S, C] -> float [N, F, H, W], the last map."""
         x: Tensor = self.normalise(pixels)
         for name, part in self.named_children():
             if name not in ("normalise", "fc"):
                 x = part(x)
-        return x.mean(dim=(2, 3))
+        return x
 
     def blocks(self) -> dict[str, nn.Module]:
         """stem, Mixed_5b to Mixed_7c, head."""

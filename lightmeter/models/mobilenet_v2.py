@@ -128,6 +128,11 @@ class MobileNetV2(Model):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
 
+    def maps(self, pixels: Tensor) -> Tensor:
+        """uint8|float [N, S, S, C] -> float [N, F, H, W], the last map."""
+        last: Tensor = self.features[:-1](pixels)
+        return last
+
     @property
     def head(self) -> nn.Sequential:  # type: ignore[override]
         """Dropout and the last layer, published as "classifier.1"."""

@@ -140,12 +140,16 @@ class ResNet(Model):
 
     def features(self, pixels: Tensor) -> Tensor:
         """uint8|float [N, S, S, C] -> float [N, F], the mean of the last map."""
+        return self.maps(pixels).mean(dim=(2, 3))
+
+    def maps(self, pixels: Tensor) -> Tensor:
+        """uint8|float [N, S, S, C] -> float [N, F, H, W], the last map."""
         x = F.relu(convolve(self.conv1, self.bn1, self.normalise(pixels)), inplace=True)
         if not self.small_stem:
             x = F.max_pool2d(x, 3, stride=2, padding=1)
         for number in (1, 2, 3, 4):
             x = self.get_submodule(f"layer{number}")(x)
-        return x.mean(dim=(2, 3))
+        return x
 
     def blocks(self) -> dict[str, nn.Module]:
         """stem, layer1, layer2, layer3, layer4, head."""

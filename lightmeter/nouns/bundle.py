@@ -84,6 +84,8 @@ class Bundle(BaseModel):
         abstain_below: answers of a lower probability abstain; 0 never does.
         views: test-time views that the graph averages.
         precision: of the graph's filters and matrices.
+        map_weights: name of the tensor float[K, F] that turns the graph's second output, maps, into those of the
+            classes; "" where it has none.
         scores: what was measured, by split.
         files: path below the folder -> sha256, of every file but the card.
         seal: sha256 of the card with this field zeroed; as it covers `files`, it names the whole bundle.
@@ -102,6 +104,7 @@ class Bundle(BaseModel):
     abstain_below: float = Field(ge=0, le=1)
     views: int = Field(default=1, ge=1)
     precision: Literal["float32", "int8"] = "float32"
+    map_weights: str = ""
     recipe_key: str
     scores: dict[str, Any]
     provenance: dict[str, Any]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from lightmeter.errors import BundleError
 from lightmeter.nouns.bundle import GRAPH, Bundle
 
 
-def open_onnx(bundle: Bundle, *, threads: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+def open_onnx(bundle: Bundle, *, threads: int) -> OnnxRunner:
     """uint8[N, S, S, C] -> float32[N, K]. Threads may share it.
 
     Raises:
@@ -35,20 +35,35 @@ def open_onnx(bundle: Bundle, *, threads: int) -> Callable[[NDArray[np.uint8]], 
         raise BundleError(f"{path} could not be loaded ({_first_line(error)}).", "an ONNX graph") from error
     takes, gives = session.get_inputs(), session.get_outputs()
     _check(takes, "tensor(uint8)", [size, size, channels], f"{path} takes")
-    _check(gives, "tensor(float)", [k], f"{path} gives")
-    taken, given = takes[0].name, gives[0].name
+    _check(gives[:1], "tensor(float)", [k], f"{path} gives")
+    return OnnxRunner(session, path, (size, size, channels), k)
 
-    def run(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        assert pixels.dtype == np.uint8 and pixels.shape[1:] == (size, size, channels), (pixels.dtype, pixels.shape)
+
+class OnnxRunner:
+    """A loaded graph: uint8[N, S, S, C] -> float32[N, K]."""
+
+    def __init__(self, session: Any, path: Path, shape: tuple[int, int, int], classes: int) -> None:
+        self._session, self._path, self._shape, self._classes = session, path, shape, classes
+        self._taken = session.get_inputs()[0].name
+        self._given = [end.name for end in session.get_outputs()]
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Logits. Raises BundleError."""
         if not len(pixels):
-            return np.zeros((0, k), np.float32)
-        try:
-            logits: NDArray[np.float32] = session.run([given], {taken: pixels})[0]
-        except Exception as error:  # as above
-            raise BundleError(f"{path} failed on {len(pixels)} pictures ({_first_line(error)}).") from error
-        return logits
+            return np.zeros((0, self._classes), np.float32)
+        return self._run(self._given[:1], pixels)[0]
 
-    return run
+    def maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """The network's last maps float32[N, F, H, W], or None where the graph gives none. Raises BundleError."""
+        return self._run(self._given[1:2], pixels)[0] if len(self._given) > 1 else None
+
+    def _run(self, wanted: list[str], pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        assert pixels.dtype == np.uint8 and pixels.shape[1:] == self._shape, (pixels.dtype, pixels.shape)
+        try:
+            found: list[NDArray[np.float32]] = self._session.run(wanted, {self._taken: pixels})
+        except Exception as error:  # ONNX Runtime has an exception class per status code
+            raise BundleError(f"{self._path} failed on {len(pixels)} pictures ({_first_line(error)}).") from error
+        return found
 
 
 def _check(ends: list[Any], kind: str, trailing: list[int], what: str) -> None:

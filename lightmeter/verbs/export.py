@@ -15,11 +15,12 @@ import PIL
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from lightmeter import __version__
 from lightmeter.exporters import EXPORTERS
 from lightmeter.exporters.onnx import reference_logits
+from lightmeter.models.base import Model, map_weights
 from lightmeter.models.views import MultiView
 from lightmeter.nouns.bundle import (
     CANVASES,
@@ -73,7 +74,13 @@ def write_bundle(
     canvases = np.stack([preprocess.canvas(data).pixels for _, data in exam])
     plain = module.model if isinstance(module, MultiView) else module
     with atomic_folder(path) as folder:
-        EXPORTERS["onnx"](module, folder / GRAPH, size=preprocess.size, channels=preprocess.channels)
+        sizes = {"size": preprocess.size, "channels": preprocess.channels}
+        maps = map_weights(plain) if isinstance(plain, Model) else ""
+        if maps:
+            assert isinstance(plain, Model)
+            EXPORTERS["onnx"](_WithMaps(module, plain), folder / GRAPH, **sizes, outputs=("logits", "maps"))
+        else:
+            EXPORTERS["onnx"](module, folder / GRAPH, **sizes)
         # Each tensor on its own: safetensors refuses tensors that share memory.
         weights = {
             name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in plain.state_dict().items()
@@ -91,6 +98,7 @@ def write_bundle(
             "temperature": temperature,
             "abstain_below": abstain_below,
             "views": module.views if isinstance(module, MultiView) else 1,
+            "map_weights": maps,
             "recipe_key": recipe_key,
             "scores": scores,
             "provenance": provenance,
@@ -98,6 +106,20 @@ def write_bundle(
         write_card(folder, card)
         bundle = Bundle.open(folder)
         return sit_exam(bundle, open_runner(bundle))
+
+
+class _WithMaps(nn.Module):
+    """A module beside the last maps of its model: two outputs, of which ONNX Runtime computes what they share once."""
+
+    def __init__(self, module: nn.Module, model: Model) -> None:
+        super().__init__()
+        self.module, self.model = module, model
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8[N, S, S, C] -> logits float32[N, K] and maps float32[N, F, H, W]."""
+        maps = self.model.maps(pixels)
+        assert maps is not None
+        return self.module(pixels), maps.to(torch.float32)
 
 
 def amend_card(path: Path, **fields: Any) -> None:
