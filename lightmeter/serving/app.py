@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import io
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +15,14 @@ from typing import Any
 import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from numpy.typing import NDArray
-from pydantic import BaseModel
+from PIL import Image
 from starlette.exceptions import HTTPException
 
 from lightmeter import __version__
 from lightmeter.errors import BadImageError
+from lightmeter.serving.assets import asset
 from lightmeter.serving.batcher import Answer
 from lightmeter.serving.bodies import read_images
 from lightmeter.serving.keys import Keys
@@ -27,71 +30,13 @@ from lightmeter.serving.limits import Gate, Limits
 from lightmeter.serving.metrics import Metrics
 from lightmeter.serving.page import POLICY, page
 from lightmeter.serving.problems import Problem
+from lightmeter.serving.schema import PROBLEMS, REQUEST, AnswerModel
 from lightmeter.serving.shelf import Served, Shelf
 from lightmeter.serving.shell import Shell
 
-
-class PredictionModel(BaseModel):
-    """One prediction, as in `predict --json`."""
-
-    file: str
-    label: str | None
-    probability: float | None
-    top: list[tuple[str, float]]
-    calibrated: bool
-    abstain: bool
-    reason: str
-
-
-class TimingsModel(BaseModel):
-    """Milliseconds that a request spent being decoded, waiting for its turn, and in the graph, with its neighbours."""
-
-    decode_ms: float
-    queue_ms: float
-    inference_ms: float
-
-
-class AnswerModel(BaseModel):
-    """One prediction per picture, in the order they were sent.
-
-    `model` is the name under which it is served, `version` when its bundle was made, `bundle` its seal: exactly what
-    answered.
-    """
-
-    model: str
-    version: str
-    bundle: str
-    predictions: list[PredictionModel]
-    timings: TimingsModel
-
-
-class ProblemModel(BaseModel):
-    """An RFC 9457 problem; `/docs` lists the codes. `errors` has an entry per picture that could not be read."""
-
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-    errors: list[dict[str, str]] = []
-
-
+Canvases = list[NDArray[np.uint8]]
 _LIMITS = Limits()
 _FOREIGN = ("it is not a picture", "which is not read")  # how the decoder ends its words for other kinds of file
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-_FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
-_REQUEST = {
-    "required": True,
-    "content": {
-        "image/*": _BINARY,
-        "application/octet-stream": _BINARY,
-        "multipart/form-data": {"schema": {"type": "object", "properties": {"file": _FILES}}},
-    },
-}
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ProblemModel, "content": {"application/problem+json": {}}}
-    for status in (400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504)
-}
 
 
 def create_app(
@@ -150,41 +95,60 @@ def create_app(
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _parameter)
 
-    async def answered(served: Served, images: Sequence[tuple[str, bytes]]) -> tuple[float, Answer]:
-        """Seconds of decoding, and the answer of the graph. Raises Problem: 415, 422, or 504 in the end."""
+    async def answered(served: Served, images: Sequence[tuple[str, bytes]]) -> tuple[Canvases, float, Answer]:
+        """Canvases, seconds of decoding, and the answer of the graph. Raises Problem: 415, 422, or 504 in the end."""
         began = time.perf_counter()
         try:
             async with asyncio.timeout(limits.answer_seconds):
                 loop = asyncio.get_running_loop()
                 canvases = await loop.run_in_executor(pool, decode, served, images)
                 decoded = time.perf_counter() - began
-                return decoded, await asyncio.wrap_future(served.batcher.submit(np.stack(canvases)))
+                return canvases, decoded, await asyncio.wrap_future(served.batcher.submit(np.stack(canvases)))
         except TimeoutError as error:  # which has cancelled whatever part was waiting
             raise Problem(504, "deadline", f"No answer within {limits.answer_seconds:g} s.") from error
+
+    async def explained(served: Served, canvases: Canvases, documents: list[dict[str, Any]]) -> None:
+        """Put an explanation into each answer that has a label. Raises Problem (504)."""
+        wanted = [(canvas, document) for canvas, document in zip(canvases, documents, strict=True) if document["label"]]
+        loop = asyncio.get_running_loop()
+        jobs = [loop.run_in_executor(pool, heat, served, canvas, document["label"]) for canvas, document in wanted]
+        try:
+            async with asyncio.timeout(limits.answer_seconds):
+                for (_, document), found in zip(wanted, await asyncio.gather(*jobs), strict=True):
+                    document["explanation"] = found
+        except TimeoutError as error:
+            raise Problem(504, "deadline", f"No explanation within {limits.answer_seconds:g} s.") from error
 
     async def shadow(served: Served, images: Sequence[tuple[str, bytes]], labels: Sequence[str | None]) -> None:
         """Answer as another model, unseen, and count how often both agree."""
         with served.use(), contextlib.suppress(Problem):
-            _, answer = await answered(served, images)
+            _, _, answer = await answered(served, images)
             others = served.predictor.read([name for name, _ in images], answer.logits, topk=1)
             agree = sum(other.label == label for other, label in zip(others, labels, strict=True))
             metrics.shadowed(served.name, agree, len(others) - agree)
 
     shadows: set[asyncio.Task[None]] = set()  # so that none is collected while it runs
 
-    @app.post("/v1/predict", response_model=AnswerModel, responses=_PROBLEMS, openapi_extra={"requestBody": _REQUEST})
-    async def predict(request: Request, topk: int = topk_query, model: str | None = model_query) -> Response:
-        """Say what each picture shows."""
+    @app.post("/v1/predict", response_model=AnswerModel, responses=PROBLEMS, openapi_extra={"requestBody": REQUEST})
+    async def predict(
+        request: Request, topk: int = topk_query, model: str | None = model_query, explain: bool = False
+    ) -> Response:
+        """Say what each picture shows, and with `explain` where the evidence lies."""
         if not ready:
             raise Problem(503, "not_ready", "The server is stopping.")
         with gate.enter(), shelf.pick(model).use() as served:
             images = await read_images(request, limits)
+            if explain and len(images) > limits.explained:
+                raise Problem(422, "bad_parameter", f"At most {limits.explained} pictures are explained at once.")
             try:
-                decoded, answer = await answered(served, images)
+                canvases, decoded, answer = await answered(served, images)
             except Problem as problem:
                 metrics.images(refused=len(problem.errors))
                 raise
             predictions = served.predictor.read([name for name, _ in images], answer.logits, topk=topk)
+            documents = [prediction.document() for prediction in predictions]
+            if explain:
+                await explained(served, canvases, documents)
             labels = [prediction.label for prediction in predictions]
             for other in shelf.shadows_of(served.name) if not gate.busy else ():
                 task = asyncio.create_task(shadow(other, images, labels))
@@ -198,7 +162,7 @@ def create_app(
             "model": served.name,
             "version": served.bundle.created,
             "bundle": served.bundle.seal,
-            "predictions": [prediction.document() for prediction in predictions],
+            "predictions": documents,
             "timings": {name: round(1000 * seconds, 3) for name, seconds in timings.items()},
         }
         return JSONResponse(document, headers={"X-Lightmeter-Bundle": served.bundle.seal})
@@ -220,7 +184,7 @@ def create_app(
         ]
         return JSONResponse({"default": shelf.default, "models": listed})
 
-    @app.get("/v1/models/{name}", responses={404: _PROBLEMS[404]})
+    @app.get("/v1/models/{name}", responses={404: PROBLEMS[404]})
     async def model_card(name: str) -> JSONResponse:
         """A model's card: classes, canvas, temperature, threshold, scores, provenance."""
         return JSONResponse(shelf.get(name).card())
@@ -230,7 +194,7 @@ def create_app(
         """Whether the process runs."""
         return JSONResponse({"status": "live"})
 
-    @app.get("/readyz", responses={503: _PROBLEMS[503]})
+    @app.get("/readyz", responses={503: PROBLEMS[503]})
     async def readyz() -> JSONResponse:
         """Whether it answers."""
         if not ready:
@@ -247,13 +211,25 @@ def create_app(
         return HTMLResponse(page(shelf, limits), headers={"Content-Security-Policy": POLICY})
 
     @app.get("/", include_in_schema=False)
-    async def root() -> RedirectResponse:
-        return RedirectResponse("/docs")
+    async def root() -> Response:
+        return asset("page.html")
+
+    @app.get("/assets/{name}", include_in_schema=False)
+    async def assets(name: str) -> Response:
+        return asset(name)
 
     return app
 
 
-def decode(served: Served, images: Sequence[tuple[str, bytes]]) -> list[NDArray[np.uint8]]:
+def heat(served: Served, canvas: NDArray[np.uint8], label: str) -> dict[str, str]:
+    """An ExplanationModel's fields."""
+    found = served.explainer.explain(canvas, label)
+    stream = io.BytesIO()
+    Image.fromarray((found.heat * 255).round().astype(np.uint8)).save(stream, "PNG")
+    return {"label": label, "method": found.method, "heat_png": base64.b64encode(stream.getvalue()).decode()}
+
+
+def decode(served: Served, images: Sequence[tuple[str, bytes]]) -> Canvases:
     """Every picture's canvas. Raises Problem: 415 where one is not a picture, else 422, naming each that is bad."""
     canvases, errors = [], []
     for name, data in images:

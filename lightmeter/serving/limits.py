@@ -19,6 +19,7 @@ class Limits:
     Attributes:
         body: bytes of one request; beyond it 413.
         images: files in one request; beyond it 413.
+        explained: pictures of one request that can be explained at once; beyond it 422.
         workers: requests that are decoded and run at once.
         waiting: requests that may wait or still arrive besides those; beyond it 429.
         read_seconds: until a request must have arrived; beyond it 408.
@@ -31,6 +32,7 @@ class Limits:
 
     body: int = 20 * 1024 * 1024
     images: int = 32
+    explained: int = 4
     workers: int = field(default_factory=cores)
     waiting: int = 16
     read_seconds: float = 30.0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-ROUTES = ("/v1/predict", "/v1/models", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json")
+ROUTES = ("/v1/predict", "/v1/models", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/")
 _BELOW = "/v1/models/"
 OTHER = "other"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

@@ -17,6 +17,7 @@ from lightmeter.nouns.bundle import CARD, Bundle
 from lightmeter.serving.batcher import Batcher
 from lightmeter.serving.limits import Limits
 from lightmeter.serving.problems import Problem
+from lightmeter.verbs.explain import Explainer
 from lightmeter.verbs.predict import Predictor
 from lightmeter.verbs.verify import ExamResult, sit_exam
 
@@ -32,6 +33,7 @@ class Served:
         self.stamp = stamp(bundle)
         self.predictor = Predictor(bundle)
         self.exam: ExamResult = sit_exam(bundle, self.predictor.runner)
+        self.explainer = Explainer(self.predictor)
         self.batcher = Batcher(self.predictor.runner, largest=limits.batch, longest_wait=limits.batch_seconds)
         self._users, self._retired = 0, False
         self._lock = threading.Lock()

@@ -27,7 +27,8 @@ HEADERS = {
 
 
 OPEN = ("/livez", "/readyz", "/docs", "/")
-"""Answered without a key: probes, and the page that says how to ask."""
+"""Answered without a key: probes, and the pages that say how to ask."""
+_OPEN_BELOW = "/assets/"
 
 
 class Shell:
@@ -64,7 +65,7 @@ class Shell:
             await send(message)
 
         try:
-            if self.keys is not None and scope["path"] not in OPEN:
+            if self.keys is not None and scope["path"] not in OPEN and not scope["path"].startswith(_OPEN_BELOW):
                 holder = self.keys.admit(Headers(scope=scope))
             await self.app(scope, receive, watch)
         except Problem as problem:

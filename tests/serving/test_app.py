@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import subprocess
@@ -12,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lightmeter.errors import BundleError, ExamError
 from lightmeter.nouns.bundle import CARD, Bundle, write_card
@@ -105,6 +108,20 @@ def test_one_bad_file_refuses_the_request_and_is_named(client: Client) -> None:
     document = problem(client.post("/v1/predict", files=files), 422, "undecodable")
     assert [error["file"] for error in document["errors"]] == ["2.jpg"]
     assert "1 of 4" in document["detail"]
+
+
+def test_an_answer_is_explained_where_that_is_asked(client: Client, bundle: Bundle) -> None:
+    plain = client.post("/v1/predict", content=picture(), headers=JPEG).json()["predictions"][0]
+    (answer,) = client.post("/v1/predict?explain=true", content=picture(), headers=JPEG).json()["predictions"]
+    explanation = answer.pop("explanation")
+    assert answer == plain
+    assert explanation["label"] == plain["label"]
+    assert explanation["method"] in ("class activation map", "occlusion")
+    with Image.open(io.BytesIO(base64.b64decode(explanation["heat_png"]))) as heat:
+        assert (heat.format, heat.mode, heat.size) == ("PNG", "L", (24, 24))
+    many = [("file", (f"{n}.jpg", picture(n), "image/jpeg")) for n in range(5)]
+    problem(client.post("/v1/predict?explain=true", files=many), 422, "bad_parameter")
+    problem(client.post("/v1/predict?explain=maybe", content=picture(), headers=JPEG), 422, "bad_parameter")
 
 
 def test_nothing_sent_is_400(client: Client) -> None:
@@ -230,8 +247,7 @@ def test_every_answer_has_the_security_headers_and_the_bundle(client: Client, bu
 
 
 def test_the_page_loads_nothing_from_elsewhere(client: Client) -> None:
-    answer = client.get("/", follow_redirects=True)
-    assert answer.url.path == "/docs"
+    answer = client.get("/docs")
     assert not re.search(r"(src|href|url|action)\s*[=(]\s*['\"]?(https?:)?//", answer.text)
     assert "<script" not in answer.text
     assert all(f'id="{code}"' in answer.text for code in CODES)

@@ -1,0 +1,77 @@
+"""What the server takes and answers, as its OpenAPI document tells it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+
+class ExplanationModel(BaseModel):
+    """Where the evidence for `label` lies on the canvas: a grey PNG of the canvas's size in base64, white is most."""
+
+    label: str
+    method: str
+    heat_png: str
+
+
+class PredictionModel(BaseModel):
+    """One prediction, as in `predict --json`, with an explanation where one was asked for."""
+
+    file: str
+    label: str | None
+    probability: float | None
+    top: list[tuple[str, float]]
+    calibrated: bool
+    abstain: bool
+    reason: str
+    explanation: ExplanationModel | None = None
+
+
+class TimingsModel(BaseModel):
+    """Milliseconds that a request spent being decoded, waiting for its turn, and in the graph, with its neighbours."""
+
+    decode_ms: float
+    queue_ms: float
+    inference_ms: float
+
+
+class AnswerModel(BaseModel):
+    """One prediction per picture, in the order they were sent.
+
+    `model` is the name under which it is served, `version` when its bundle was made, `bundle` its seal: exactly what
+    answered.
+    """
+
+    model: str
+    version: str
+    bundle: str
+    predictions: list[PredictionModel]
+    timings: TimingsModel
+
+
+class ProblemModel(BaseModel):
+    """An RFC 9457 problem; `/docs` lists the codes. `errors` has an entry per picture that could not be read."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[dict[str, str]] = []
+
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
+REQUEST = {
+    "required": True,
+    "content": {
+        "image/*": _BINARY,
+        "application/octet-stream": _BINARY,
+        "multipart/form-data": {"schema": {"type": "object", "properties": {"file": _FILES}}},
+    },
+}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ProblemModel, "content": {"application/problem+json": {}}}
+    for status in (400, 401, 404, 408, 413, 415, 422, 429, 500, 503, 504)
+}
