@@ -35,13 +35,29 @@ async def read_images(request: Request, limits: Limits) -> list[tuple[str, bytes
             else:
                 raise Problem(415, "unsupported_type", "Send image/*, application/octet-stream or multipart/form-data.")
     except TimeoutError as error:
-        detail = f"The request did not arrive within {limits.read_seconds:g} s."
-        raise Problem(408, "timeout", detail, {"Connection": "close"}) from error
+        raise _late(limits) from error
     except ClientDisconnect as error:
         raise Problem(400, "bad_request", "The connection ended before the request did.") from error
     if not images:
         raise Problem(400, "no_image", "Send a picture as the body, or files in a form.")
     return images
+
+
+async def read_body(request: Request, limits: Limits) -> bytes:
+    """The whole body, as it came. Raises Problem: 408 too slow, 413 too large, 400 where it broke off."""
+    try:
+        async with asyncio.timeout(limits.read_seconds):
+            return b"".join([chunk async for chunk in _stream(request, limits)])
+    except TimeoutError as error:
+        raise _late(limits) from error
+    except ClientDisconnect as error:
+        raise Problem(400, "bad_request", "The connection ended before the request did.") from error
+
+
+def _late(limits: Limits) -> Problem:
+    return Problem(
+        408, "timeout", f"The request did not arrive within {limits.read_seconds:g} s.", {"Connection": "close"}
+    )
 
 
 async def _stream(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]:

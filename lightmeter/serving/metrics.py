@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-ROUTES = ("/v1/predict", "/v1/models", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/")
-_BELOW = "/v1/models/"
+ROUTES = (
+    *("/", "/docs", "/openapi.json", "/livez", "/readyz", "/metrics"),
+    *("/v1/predict", "/v1/models", "/v2", "/v2/health/live", "/v2/health/ready"),
+)
+_BELOW = ("/v1/models/", "/v2/models/")
 OTHER = "other"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _STATUSES = (200, 307, 400, 401, 404, 405, 408, 413, 415, 422, 429, 500, 503, 504)
@@ -57,8 +60,11 @@ class Metrics:
 
     def request(self, path: str, status: int, seconds: float) -> None:
         """Count one answered request."""
-        below = path.removeprefix(_BELOW) in self._models
-        route = path if path in ROUTES else f"{_BELOW}NAME" if below and path.startswith(_BELOW) else OTHER
+        route = path if path in ROUTES else OTHER
+        for start in _BELOW:
+            name, _, rest = path.removeprefix(start).partition("/")
+            if path.startswith(start) and name in self._models:
+                route = f"{start}NAME" + ("/infer" if rest.endswith("infer") else "")
         self._requests.labels(route, str(status) if status in _STATUSES else OTHER).inc()
         self._seconds.labels(route).observe(seconds)
 

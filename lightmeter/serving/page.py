@@ -28,6 +28,7 @@ _ROUTES = (
     ("POST /v1/predict", "a picture as the body, or files in a form; <code>?topk=</code> classes are listed"),
     ("GET /v1/models", "what is served, by name; <code>?model=NAME</code> asks one of them"),
     ("GET /v1/models/NAME", "its card: classes, size of the canvas, temperature, threshold, scores, provenance"),
+    ("/v2", "the Open Inference Protocol, for clients of Triton and KServe; with binary tensors"),
     ("GET /livez", "200 while the process runs"),
     ("GET /readyz", "200 while it answers, and its exam was passed; else 503"),
     ("GET /metrics", "counters for Prometheus"),

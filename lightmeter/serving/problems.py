@@ -48,8 +48,8 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it so
         super().__init__(detail)
         self.status, self.code, self.detail, self.headers, self.errors = status, code, detail, headers, errors
 
-    def response(self) -> JSONResponse:
-        """The problem as `application/problem+json`."""
+    def response(self, *, protocol_v2: bool = False) -> JSONResponse:
+        """The problem as `application/problem+json`; a client of the Open Inference Protocol looks for its "error"."""
         document: dict[str, Any] = {
             "type": f"/docs#{self.code}",
             "title": HTTPStatus(self.status).phrase,
@@ -57,6 +57,8 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it so
             "code": self.code,
             "detail": self.detail,
         }
+        if protocol_v2:
+            document["error"] = self.detail
         if self.errors:
             document["errors"] = list(self.errors)
         headers = dict(self.headers) if self.headers else None

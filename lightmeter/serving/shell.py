@@ -26,7 +26,7 @@ HEADERS = {
 """On every answer, unless the answer has its own."""
 
 
-OPEN = ("/livez", "/readyz", "/docs", "/")
+OPEN = ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/docs", "/")
 """Answered without a key: probes, and the pages that say how to ask."""
 _OPEN_BELOW = "/assets/"
 

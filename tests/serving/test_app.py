@@ -18,7 +18,7 @@ from PIL import Image
 
 from lightmeter.errors import BundleError, ExamError
 from lightmeter.nouns.bundle import CARD, Bundle, write_card
-from lightmeter.serving import app as module
+from lightmeter.serving import engine as module
 from lightmeter.serving.app import create_app
 from lightmeter.serving.limits import Limits
 from lightmeter.serving.problems import CODES

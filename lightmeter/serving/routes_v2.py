@@ -1,0 +1,87 @@
+"""The Open Inference Protocol: what a client of Triton or KServe asks, answered as /v1 answers."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from lightmeter import __version__
+from lightmeter.serving.bodies import read_body
+from lightmeter.serving.engine import Engine
+from lightmeter.serving.inference_v2 import LENGTH, answer, metadata, parse, version
+from lightmeter.serving.problems import Problem
+from lightmeter.serving.schema import PROBLEMS
+from lightmeter.serving.shelf import Served
+from lightmeter.verbs.verify import probabilities
+
+_INFER = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"type": "object"}}, "application/octet-stream": {}},
+    }
+}
+
+
+def routes(engine: Engine) -> APIRouter:
+    """The routes below /v2."""
+    router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+
+    def versioned(name: str, asked: str | None) -> Served:
+        served = engine.shelf.get(name)
+        if asked not in (None, version(served.bundle)):
+            raise Problem(404, "no_model", f"{name} is of version {version(served.bundle)} here.")
+        return served
+
+    @router.get("")
+    async def server() -> JSONResponse:
+        """What this is."""
+        return JSONResponse({"name": "lightmeter", "version": __version__, "extensions": ["binary_tensor_data"]})
+
+    @router.get("/health/live")
+    async def live() -> JSONResponse:
+        """Whether the process runs."""
+        return JSONResponse({"live": True})
+
+    @router.get("/health/ready", responses={503: PROBLEMS[503]})
+    async def ready() -> JSONResponse:
+        """Whether it answers."""
+        if not engine.ready:
+            raise Problem(503, "not_ready", "The server is stopping.")
+        return JSONResponse({"ready": True})
+
+    @router.get("/models/{name}", responses={404: PROBLEMS[404]})
+    @router.get("/models/{name}/versions/{number}", responses={404: PROBLEMS[404]})
+    async def model(name: str, number: str | None = None) -> JSONResponse:
+        """What a model takes and gives."""
+        return JSONResponse(metadata(name, versioned(name, number).bundle))
+
+    @router.get("/models/{name}/ready", responses={404: PROBLEMS[404]})
+    @router.get("/models/{name}/versions/{number}/ready", responses={404: PROBLEMS[404]})
+    async def model_ready(name: str, number: str | None = None) -> JSONResponse:
+        """Whether a model answers."""
+        versioned(name, number)
+        return JSONResponse({"name": name, "ready": engine.ready})
+
+    @router.post("/models/{name}/infer", responses=PROBLEMS, openapi_extra=_INFER)
+    @router.post("/models/{name}/versions/{number}/infer", responses=PROBLEMS, openapi_extra=_INFER)
+    async def infer(request: Request, name: str, number: str | None = None) -> Response:
+        """Run a model on pictures (image) or canvases (pixels)."""
+        with engine.enter(name) as served:
+            versioned(name, number)
+            body = await read_body(request, engine.limits)
+            length = request.headers.get(LENGTH)
+            asked = await asyncio.to_thread(parse, body, length, served.bundle, most=engine.limits.images)
+            if asked.canvases is None:
+                pictures = [(str(place), data) for place, data in enumerate(asked.images)]
+                found = await engine.answer(served, pictures)
+            else:
+                found = await engine.run(served, asked.canvases)
+        shares = probabilities(found.logits, served.bundle.temperature)
+        labels = [served.bundle.classes[index] for index in shares.argmax(axis=1)]
+        outputs = {"probabilities": shares.astype("float32"), "logits": found.logits, "label": labels}
+        content, headers = answer(asked, name, served.bundle, outputs)
+        return Response(content, headers=headers)
+
+    return router
