@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
+from numpy.typing import NDArray
 
 from lightmeter import __version__
 from lightmeter.serving.bodies import read_body
@@ -80,7 +82,11 @@ def routes(engine: Engine) -> APIRouter:
                 found = await engine.run(served, asked.canvases)
         shares = probabilities(found.logits, served.bundle.temperature)
         labels = [served.bundle.classes[index] for index in shares.argmax(axis=1)]
-        outputs = {"probabilities": shares.astype("float32"), "logits": found.logits, "label": labels}
+        outputs: dict[str, NDArray[np.float32] | list[str]] = {
+            "probabilities": shares.astype(np.float32),
+            "logits": found.logits,
+            "label": labels,
+        }
         content, headers = answer(asked, name, served.bundle, outputs)
         return Response(content, headers=headers)
 
