@@ -13,6 +13,7 @@
     ├── StorageError                 a file or folder that cannot be written or read
     ├── FormatError                  a format number we do not know, or a file not of the kind expected
     ├── BundleError                  a bundle that is incomplete or was changed
+    ├── ServerError                  a server that refuses, or does not answer
     └── GateError                    a check that must hold did not: exit code 1
         └── ExamError                an exported or served model disagrees with its exam
 
@@ -86,6 +87,10 @@ class FormatError(LightmeterError):
 
 class BundleError(LightmeterError):
     """A bundle that is incomplete or was changed after it was written."""
+
+
+class ServerError(LightmeterError):
+    """A server that refuses, or does not answer."""
 
 
 class GateError(LightmeterError):

@@ -18,6 +18,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(predict)
     app.command()(explain)
     app.command()(serve)
+    app.command("bench-serve")(bench_serve)
 
 
 def predict(
@@ -144,6 +145,60 @@ def serve(
         log=log,
         progress=open_progress(),
     )
+
+
+def bench_serve(
+    url: Annotated[str, typer.Argument(metavar="URL", help="A server of yours: http://HOST:PORT.", show_default=False)],
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What is sent.", show_default="a made JPEG of about 10 KB")
+    ] = None,
+    rate: Annotated[
+        float, typer.Option(metavar="N", min=0.0, help="Requests a second; 0 doubles them until the server sheds.")
+    ] = 0.0,
+    seconds: Annotated[float, typer.Option(metavar="N", min=0.1, help="At each rate.")] = 10.0,
+    api_key: Annotated[str, typer.Option(metavar="KEY", envvar="LIGHTMETER_API_KEY", help="Of the server.")] = "",
+    json: Json = False,
+) -> None:
+    """Load a server and show how long its answers take.
+
+    Requests arrive at random times and wait for nobody, so that a server that
+    falls behind shows it. Load no server that is not yours.
+    """
+    import asyncio
+
+    from lightmeter.serving.load import Level, climb, level, sample, shedding_point
+
+    body = sample() if picture is None else picture.read_bytes()
+    progress = open_progress()
+
+    def tell(found: Level) -> None:
+        progress.say(
+            f"{found.rate:g} a second: {found.answered:.1f} answered, p50 {found.p50:.0f} ms, p99 {found.p99:.0f} ms, "
+            f"{found.shed:.1%} refused, {found.failed:.1%} failed"
+        )
+
+    if rate:
+        levels = [asyncio.run(level(url, body, rate, seconds, key=api_key))]
+    else:
+        levels = climb(url, body, seconds=seconds, key=api_key, tell=tell)
+    point = shedding_point(levels)
+    if json:
+        show.emit({"levels": [one.document() for one in levels], "shedding_point": point})
+        return
+    show.table(
+        ("a second", "answered", "p50", "p95", "p99", "longest", "refused", "failed"),
+        [
+            (
+                f"{one.rate:g}",
+                f"{one.answered:.1f}",
+                *(f"{value:.0f} ms" for value in (one.p50, one.p95, one.p99, one.longest)),
+                f"{one.shed:.1%}",
+                f"{one.failed:.1%}",
+            )
+            for one in levels
+        ],
+    )
+    show.line("It refused none." if point is None else f"It refuses from {point:g} requests a second on.")
 
 
 def _shares(words: list[str], option: str) -> dict[str, float]:

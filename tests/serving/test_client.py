@@ -1,0 +1,90 @@
+"""The client and the load generator, against a real server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from lightmeter.errors import ServerError, UsageError
+from lightmeter.nouns.bundle import Bundle
+from lightmeter.serving.app import create_app
+from lightmeter.serving.client import models, predict, ready
+from lightmeter.serving.keys import Keys
+from lightmeter.serving.limits import Limits
+from lightmeter.serving.load import Level, climb, level, sample, shedding_point
+from lightmeter.verbs.predict import predict as predicted
+from tests.bundles import picture
+from tests.serving.clients import shelf
+
+KEY = "0123456789abcdef-key"
+
+
+@pytest.fixture(scope="module")
+def address(bundle: Bundle) -> Iterator[str]:
+    """A server in a thread, which wants a key."""
+    limits = Limits(waiting=2)
+    app = create_app(shelf(bundle, limits), limits=limits, keys=Keys({"one": KEY}))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        pass
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+def test_three_functions(address: str, bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").write_bytes(picture(1))
+    (expected,) = predicted(bundle, [tmp_path / "x.jpg"])
+    assert ready(address)
+    assert models(address, key=KEY)["model"]["bundle"] == bundle.seal
+    first, second = predict(address, [tmp_path / "x.jpg", picture(2)], key=KEY, explain=True)
+    assert (first["file"], second["file"]) == (str(tmp_path / "x.jpg"), "body")
+    assert first["label"] == expected.label
+    assert first["explanation"]["heat_png"]
+
+
+def test_what_goes_wrong_is_told(address: str) -> None:
+    with pytest.raises(ServerError, match="unauthorized"):
+        models(address)
+    with pytest.raises(ServerError, match="unsupported_type"):
+        predict(address, [b"no picture"], key=KEY)
+    with pytest.raises(ServerError, match="no_model"):
+        predict(address, [picture()], model="other", key=KEY)
+    with pytest.raises(UsageError, match="no address"):
+        ready("ftp://127.0.0.1")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
+    assert not ready(nobody)
+    with pytest.raises(ServerError, match="does not answer"):
+        models(nobody)
+
+
+def test_a_level_counts_every_request(address: str) -> None:
+    found = asyncio.run(level(address, sample(), 20.0, 1.0, key=KEY))
+    assert found.failed == 0
+    assert 5 <= found.answered + found.shed * 40 <= 45
+    assert 0 < found.p50 <= found.p95 <= found.p99 <= found.longest
+    refused = asyncio.run(level(address, sample(), 20.0, 0.5))  # without the key
+    assert refused.failed == 1.0
+    with pytest.raises(UsageError):
+        asyncio.run(level("https://127.0.0.1", b"", 1.0, 0.1))
+
+
+def test_the_rate_is_doubled_until_the_server_sheds(address: str) -> None:
+    told: list[Level] = []
+    found = climb(address, sample(), seconds=0.5, first=50.0, key=KEY, tell=told.append)
+    assert told == found
+    assert [one.rate for one in found] == [50.0 * 2**place for place in range(len(found))]
+    point = shedding_point(found)
+    assert point is None or point == found[-1].rate
+    with pytest.raises(ServerError, match="answers none"):
+        climb(address, sample(), seconds=0.3, tell=told.append)
