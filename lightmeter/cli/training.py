@@ -227,6 +227,10 @@ def export(
     int8: Annotated[
         bool, typer.Option("--int8", help="In 8 bits, to model-int8.bundle: smaller, and faster on newer processors.")
     ] = False,
+    triton: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write a model repository for Triton there.", show_default=False),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write a run's bundle again from its best weights.
@@ -234,6 +238,15 @@ def export(
     It must pass its exam, or nothing is left behind. In 8 bits it is calibrated and scored anew, and refused where it
     loses more than half a point on validation.
     """
+    if triton is not None:
+        from lightmeter.verbs.triton import export_triton
+
+        written = export_triton(run, triton)
+        if json:
+            show.emit({"model": str(written)})
+            return
+        show.line(f"{written}", "bold")
+        return
     if int8:
         from lightmeter.verbs.quantise import export_int8
 
