@@ -89,7 +89,7 @@ def headline(document: dict[str, Any]) -> tuple[str, str]:
     known = [
         arm["published"]
         for arm in done
-        if arm["published"] is not None and arm["pictures"]["classes"] == best["pictures"]["classes"]
+        if arm["published"] is not None and _same_task(arm, best)
     ]
     if not known:
         return first, f"({span(found['low'], found['high'])})."
@@ -105,6 +105,11 @@ def headline(document: dict[str, Any]) -> tuple[str, str]:
         else "not distinguishable from the"
     )
     return first, f"({span(found['low'], found['high'])}), {way} published {percent(published)}."
+
+
+def _same_task(arm: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether both name the same classes of the same source, so that their accuracies can stand side by side."""
+    return all(arm["pictures"][name] == other["pictures"][name] for name in ("source", "classes"))
 
 
 def _row(arm: dict[str, Any]) -> dict[str, Any]:
