@@ -1,0 +1,42 @@
+"""What a study says first: ours beside what was published for the same pictures, and for no others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lightmeter.studies.page import headline
+
+
+def arm(name: str, role: str, source: str, low: float, high: float, published: float | None = None) -> dict[str, Any]:
+    return {
+        "name": name,
+        "role": role,
+        "published": published,
+        "pictures": {"source": source, "classes": []},
+        "accuracy": {"mean": (low + high) / 2, "low": low, "high": high},
+        "val": (low + high) / 2,
+        "n": {"test": 1000},
+    }
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "says"),
+    [(0.2, 0.3, "more than the"), (0.1, 0.15, "less than the"), (0.15, 0.25, "not distinguishable from the")],
+)
+def test_ours_is_held_against_what_was_published_for_the_same_pictures(low: float, high: float, says: str) -> None:
+    arms = [
+        arm("base", "faithful", "cifar10", 0.7, 0.8, published=0.84),
+        arm("faithful", "faithful", "tiny-imagenet", 0.1, 0.2, published=0.18),
+        arm("ours", "ours", "tiny-imagenet", low, high),
+    ]
+    first, rest = headline({"arms": arms, "against": []})
+    assert first.startswith("ours names")
+    assert f"{says} published 18.0" in rest
+
+
+def test_without_a_figure_for_those_pictures_nothing_is_claimed() -> None:
+    arms = [arm("base", "faithful", "cifar10", 0.7, 0.8, published=0.84), arm("ours", "ours", "digits", 0.9, 0.95)]
+    assert "published" not in headline({"arms": arms, "against": []})[1]
+    assert headline({"arms": [], "against": []})[0] == "No arm of this study finished."
