@@ -86,11 +86,7 @@ def headline(document: dict[str, Any]) -> tuple[str, str]:
     found = best["accuracy"]
     who = f"{best['name']}, best by validation," if len(ours) > 1 else best["name"]
     first = f"{who} names {percent(found['mean'])} of {count(best['n']['test'])} test pictures right"
-    known = [
-        arm["published"]
-        for arm in done
-        if arm["published"] is not None and _same_task(arm, best)
-    ]
+    known = [arm["published"] for arm in done if arm["published"] is not None and _same_task(arm, best)]
     if not known:
         return first, f"({span(found['low'], found['high'])})."
     if best["name"] in named:
