@@ -80,13 +80,12 @@ def _arms(scale: Scale) -> tuple[Arm, ...]:
             "compact_cnn",
             options={"hidden": 1024, "dropout": 0.1, "spatial_dropout": 0.0},
             muon=True,
-            probe_epochs=at(scale, full=20.0, cpu=2.0, smoke=1.0),
         ),
         epochs=at(scale, full=50.0, cpu=10.0, smoke=1.0),
         start="arm:base-ours",
         note=(
-            "The same network and its better base. The head first, then all layers: Muon over one cycle, moved "
-            "pictures, smoothed labels, two views, next to no dropout."
+            "The same network and its better base, all layers: Muon over one cycle, moved pictures, smoothed labels, "
+            "two views, next to no dropout."
         ),
     )
     return (base(scale), *sweep, base_ours(scale), ours)

@@ -88,7 +88,7 @@ def choose(
         """What the user asked for, laid over what the recipe says."""
         if request.freeze:
             kept = () if "all" in request.freeze else tuple(entry for entry in made.freeze if entry != "all")
-            made = made.model_copy(update={"freeze": (*kept, *request.freeze)})
+            made = made.model_copy(update={"freeze": tuple(dict.fromkeys((*kept, *request.freeze)))})
         made = made.override(settings)
         if made.on_features and made.augment and not made.feature_views:
             raise RecipeError(

@@ -315,7 +315,7 @@ def test_from_start_weights_the_head_is_trained_first_and_then_what_is_not_froze
         progress=Listening(),
     )
     recipe = Run.open(result.run).recipe
-    assert recipe.freeze == ("batchnorm", "stem", "block1", "-20")
+    assert recipe.freeze == ("batchnorm", "stem", "block1", "block2", "block3", "-20")
     assert recipe.probe_epochs > 0
     assert any(sentence.startswith("The head alone") for sentence in said)
     last = load_file(Run.open(result.run).state / "tensors.safetensors")  # the best epoch may be the head's own
