@@ -21,7 +21,7 @@ from lightmeter.models.mobilenet_v2 import mobilenet_v2
 
 def main() -> None:
     """Get ready, then measure when told, or answer at once."""
-    weights = load_file(Path(sys.argv[1]) / "weights.safetensors")
+    weights = load_file(Path(sys.argv[1]) / "model.bundle" / "weights.safetensors")
     model = mobilenet_v2(len(weights["classifier.1.bias"]), channels=3, size=160)
     model.load_state_dict(weights)
     model.eval()
