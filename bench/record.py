@@ -27,7 +27,7 @@ from lightmeter.nouns.places import data_folder
 ROOT = Path(__file__).resolve().parents[1]
 JOBS = (
     ("digits", "30s", ""),
-    ("imagenette", "5m", "mobilenet_v2_1.0_imagenet_backbone.safetensors"),
+    ("imagenette", "10m", "mobilenet_v2_1.0_imagenet_backbone.safetensors"),
     ("fashion-mnist", "10m", ""),
     ("cifar10", "15m", ""),
 )
