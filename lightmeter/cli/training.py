@@ -225,7 +225,7 @@ def export(
         Path | None, typer.Option(metavar="FOLDER", help="Bundle to write.", show_default="model.bundle in the run")
     ] = None,
     int8: Annotated[
-        bool, typer.Option("--int8", help="In 8 bits, to model-int8.bundle: smaller, and faster on newer processors.")
+        bool, typer.Option("--int8", help="In 8 bits, to model-int8.bundle; says how fast that is here.")
     ] = False,
     triton: Annotated[
         Path | None,
