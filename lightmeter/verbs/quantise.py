@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from lightmeter.errors import ExamError
 from lightmeter.exporters.int8 import quantise
-from lightmeter.nouns.bundle import EXAM, GRAPH, LOGITS, Bundle, Tolerance, write_card
+from lightmeter.nouns.bundle import GRAPH, LOGITS, Bundle, write_card
 from lightmeter.nouns.evaluation import Evaluation
-from lightmeter.nouns.files import atomic_folder, read_json, write_atomic, write_json
+from lightmeter.nouns.files import atomic_folder, write_atomic
 from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.places import cache_folder
 from lightmeter.nouns.progress import SILENT, Progress
@@ -145,8 +145,6 @@ def _write_answers(folder: Path, logits: NDArray[np.float32]) -> None:
     stream = io.BytesIO()
     np.save(stream, logits, allow_pickle=False)
     write_atomic(folder / LOGITS, stream.getvalue())
-    exam = read_json(folder / EXAM, kind="exam", newest=1)
-    write_json(folder / EXAM, {**exam, "tolerance": Tolerance().model_dump()})
 
 
 def _speed(runner: Runner, canvases: Pack) -> float:
