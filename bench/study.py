@@ -24,17 +24,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[*STUDIES, []], help="all of them, where none is named")
     parser.add_argument("--scale", default="cpu", choices=["smoke", "cpu", "full"])
+    parser.add_argument("--seeds", default="", help="instead of the study's own, separated by commas")
     parser.add_argument("--note", default="", help="what a reader must know of the circumstances")
     asked = parser.parse_args()
     for name in asked.names or STUDIES:
-        _record(name, asked.scale, asked.note)
+        _record(name, asked.scale, asked.seeds, asked.note)
 
 
-def _record(name: str, scale: str, note: str) -> None:
+def _record(name: str, scale: str, seeds: str, note: str) -> None:
     out = ROOT / "runs" / f"study-{name}-{scale}"
     folder = ROOT / "records" / f"{dt.date.today():%Y-%m-%d}-study-{name}-{scale}"
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "lightmeter", "study", name, "--scale", scale, "--out", str(out), "--json"]
+    command += ["--seeds", seeds] if seeds else []
     with open(folder / "log.txt", "a") as log:
         subprocess.run(command, stdout=subprocess.DEVNULL, stderr=log, text=True, check=True, cwd=ROOT)
     log_path = folder / "log.txt"

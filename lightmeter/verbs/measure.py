@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import itertools
 import os
 import time
 from collections.abc import Callable
@@ -25,8 +24,12 @@ _SMALL_ERROR = 0.25  # of the gradients, relative to their norm: far below what 
 _DTYPES: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
 _LAYOUTS: tuple[Literal["channels_last", "contiguous"], ...] = ("channels_last", "contiguous")
 _SHORT_CALL = 0.05  # seconds: above this, starting a second thread costs nothing that matters
+_LONG_CALL = 0.5  # seconds: above this, one call tells enough
 _WORTH = 1.03  # times faster, or the simpler way is kept
 _KEPT_SECONDS = 30 * 24 * 3600.0
+_GLANCE = 8  # images that show whether a precision is worth measuring
+_HOPELESS = 3.0  # times slower than plain float32 on those, as bfloat16 is where the processor only emulates it
+_CALLS = 4  # that measuring one execution takes at least
 _LARGEST_ERROR = 0.05  # of logits, relative to their root mean square
 
 
@@ -163,9 +166,22 @@ def _choose(
     rounded: tuple[Tensor, Tensor] | None = None
     best: tuple[float, Execution, float] | None = None
 
-    def measure(execution: Execution) -> float:
+    def hopeless(execution: Execution) -> bool:
+        """Whether a few images show it to be so much slower than plain float32 that the rest can be spared."""
+        some = min(few, _GLANCE)
+        plain, other = (
+            _glance(model, run, replace(way, micro_batch=some), mode)
+            for way in (replace(execution, dtype="float32"), execution)
+        )
+        if other < _SHORT_CALL or other < _HOPELESS * plain:
+            return False
+        note = f"left after {some} images: {other / plain:.0f} times slower than float32"
+        measurements.append(Measurement(_words(job, execution), some / other, 0.0, False, note))
+        return True
+
+    def measure(execution: Execution) -> None:
         """Seconds a call, with outputs and gradients compared before."""
-        nonlocal reference, rounded
+        nonlocal reference, rounded, best
         candidate = copy.deepcopy(model)
         execution.place(candidate)
         mode(candidate)
@@ -188,20 +204,36 @@ def _choose(
         note = "" if right else f"refused: outputs off by {error:.1%}, gradients by {slope_error:.1%}"
         rate = execution.micro_batch / each
         measurements.append(Measurement(_words(job, execution), rate, error, right, note))
-        nonlocal best
         if right and (best is None or rate > _WORTH * best[0]):
             best = rate, execution, each
-        return each
 
-    for dtype, layout in itertools.product(_DTYPES, _LAYOUTS):
-        measure(Execution(device, dtype, layout, few, threads))
+    for dtype in _DTYPES:
+        ways = [Execution(device, dtype, layout, few, threads) for layout in _LAYOUTS]
+        if dtype == "float32" or not hopeless(ways[0]):
+            for way in ways:
+                measure(way)
     assert best is not None, "plain float32 agrees with itself"
     sizes = (8, 32) if job == "inference" else (256, 1024)
     for size in sorted({min(batch_size, available, size) for size in sizes} - {few}):
-        measure(replace(best[1], micro_batch=size))
+        if _CALLS * size / best[0] <= seconds or size < few:
+            measure(replace(best[1], micro_batch=size))
     if threads > 1 and best[2] < _SHORT_CALL:
         measure(replace(best[1], threads=1))
     return best[1], measurements
+
+
+def _glance(
+    model: nn.Module,
+    run: Callable[[nn.Module, Execution, int], Tensor],
+    execution: Execution,
+    mode: Callable[[nn.Module], object],
+) -> float:
+    """Seconds a call, of a call or two after one to warm up."""
+    candidate = copy.deepcopy(model)
+    execution.place(candidate)
+    mode(candidate)
+    with execution.pool():
+        return _seconds_per_call(lambda: run(candidate, execution, execution.micro_batch), 0.0)
 
 
 def _words(job: str, execution: Execution) -> str:
@@ -211,10 +243,10 @@ def _words(job: str, execution: Execution) -> str:
 
 
 def _seconds_per_call(call: Callable[[], object], seconds: float) -> float:
-    """The median over calls, after one to warm up; two at least, for about `seconds`."""
+    """The median over calls, after one to warm up, for about `seconds`: two at least, or one that takes longer."""
     call()
     times: list[float] = []
-    while len(times) < 2 or sum(times) < seconds:
+    while not times or (len(times) < 2 and sum(times) < _LONG_CALL) or sum(times) < seconds:
         start = time.perf_counter()
         call()
         if torch.cuda.is_available():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,9 @@ from lightmeter.verbs.measure import Measurement, inference_rate, measure_traini
 from lightmeter.verbs.state import Counters, State
 
 WIDTHS = (0.5, 0.75, 1.0, 1.5, 2.0)
+_NARROWEST = 0.25  # taken only where all others would see the images less than so many times:
+_FEW_EPOCHS = 3.0
+_COST_OF_WIDTH = 1.5  # the power of the width with which a step's time grows, roughly: where to begin to look
 _MARGIN = 0.95  # of the measured speed is planned with; the rest is for validation, saving and noise
 _EXPORT_SECONDS = 6.0  # writing a bundle and sitting its exam; mostly the graph exporter, whatever the network
 _REPORT_SECONDS = 5.0
@@ -156,13 +158,17 @@ def meter(
         options[width] = _Option(width, train, finish, _MARGIN * train * seconds / n)
         return options[width].epochs >= needed
 
-    # From the middle: up while there are epochs enough, else down until there are.
-    middle = min(range(len(widths)), key=lambda place: abs(widths[place] - 1))
-    place, step = middle, 1 if consider(widths[middle]) else -1
+    # From the width that the first measurement suggests: up while there are epochs enough, else down until there are.
+    first = max(one.images_per_second for one in measurements if one.accepted) * probe.model.width**_COST_OF_WIDTH
+    likely = [place for place, width in enumerate(widths) if first / width**_COST_OF_WIDTH * clock.left / n >= needed]
+    place = max(likely, default=0)
+    step = 1 if consider(widths[place]) else -1
     while 0 <= place + step < len(widths):
         place += step
         if consider(widths[place]) != (step > 0):
             break
+    if len(widths) > 1 and max(option.epochs for option in options.values()) < _FEW_EPOCHS:
+        consider(_NARROWEST)
     enough = [option for option in options.values() if option.epochs >= needed]
     found = max(enough, key=lambda option: option.width) if enough else max(options.values(), key=lambda o: o.epochs)
     width, train, finish, possible = found.width, found.images_per_second, found.finish, found.epochs
@@ -200,7 +206,12 @@ def training_rate(
     times: list[float] = []
     images = 0
     with execution.pool():
-        for step in itertools.islice(steps(state, recipe, batches, execution), 2, None):  # the first ones warm up
+        warm_up = 2
+        for number, step in enumerate(steps(state, recipe, batches, execution)):
+            if number == 0 and step.seconds > seconds:
+                warm_up = 1  # steps so long have long warmed up
+            if number < warm_up:
+                continue
             times.append(step.seconds)
             images = step.images
             if (len(times) >= 3 and sum(times) > seconds) or sum(times) > 3 * seconds:

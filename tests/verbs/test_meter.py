@@ -128,6 +128,50 @@ def test_an_execution_that_computes_the_wrong_thing_is_refused_however_fast(modu
     assert all("bfloat16" in measurement.what and "refused" in measurement.note for measurement in refused)
 
 
+class _Emulated(nn.Module):
+    """Right everywhere, but slow for each picture wherever autocast is on; counts the pictures it saw there."""
+
+    seen = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(64, 10)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if torch.is_autocast_enabled("cpu"):
+            time.sleep(0.02 * len(inputs))
+            _Emulated.seen += len(inputs)
+        logits: Tensor = self.net(inputs.float().flatten(1) / 255)
+        return logits
+
+
+def test_a_precision_that_is_only_emulated_is_left_after_a_few_images() -> None:
+    images, labels = pixels()
+    _Emulated.seen = 0
+    execution, found = measure_training(_Emulated(), images, labels, 128, seconds=0.2)
+    assert execution.dtype == "float32"
+    (left,) = [measurement for measurement in found if "bfloat16" in measurement.what]
+    assert not left.accepted
+    assert "times slower than float32" in left.note
+    assert _Emulated.seen <= 24  # three calls of eight, not one of 128
+
+
+def test_on_a_slow_machine_the_narrowest_network_is_taken_before_giving_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, labels = pixels()
+
+    def slow(model: nn.Module, recipe: Recipe, *rest: object, **options: object) -> float:
+        return 2.0 / recipe.model.width
+
+    def planned(budget: float) -> float:
+        clock = Clock(time.monotonic(), budget)
+        rest: dict[str, Any] = {"num_classes": 10, "scored": 60, "epochs": None, "widths": (0.5, 1.0)}
+        return meter(make, DigitBatches, images, labels, clock=clock, **rest).recipe.model.width
+
+    monkeypatch.setattr("lightmeter.verbs.meter.training_rate", slow)
+    assert planned(60.0) == 0.25  # of 128 images, 4 a second at width 0.5: not even 3 epochs
+    assert planned(600.0) == 0.5
+
+
 def test_a_choice_is_kept_for_the_same_machine_model_and_batch(tmp_path: Path) -> None:
     images, labels = pixels()
     model = build_prepared(make(1.0, 0.25), 10, images)
