@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
 
 from torch import Tensor
 
-from lightmeter.augment.base import Augmentation, BatchContext
+from lightmeter.augment.base import Augmentation, BatchContext, Drawn
+from lightmeter.augment.chunks import in_chunks
 from lightmeter.augment.colour import Colour
 from lightmeter.augment.counter import generator_of
 from lightmeter.augment.crop import RandomResizedCrop
@@ -36,6 +39,9 @@ AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
 MIXING = ("cutmix", "mixup")
 """Those that mix pictures of a batch, and their labels with them."""
 
+_ALONE = (AlternatingFlip, Colour, Erase, Flip, RandomResizedCrop, Sharpness, Shift)
+"""Those that change each picture by itself, whatever its neighbours, and leave its target alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Augment:
@@ -49,11 +55,21 @@ class Augment:
         Draws on the CPU, so that every device sees the same draws, and leaves its arguments as they are.
         """
         context = replace(context, seed=seed)
+        ready = []
         for place, part in enumerate(self.parts):
             drawn = part.draw(pixels.shape, context, generator_of(seed, context.epoch, context.step, place))
-            drawn = {name: value.to(pixels.device) for name, value in drawn.items()}
-            pixels, targets = part.apply(pixels, targets, drawn)
+            ready.append((part, {name: value.to(pixels.device) for name, value in drawn.items()}))
+        for alone, group in groupby(ready, lambda entry: isinstance(entry[0], _ALONE)):
+            if alone:
+                pixels = in_chunks(pixels, [(partial(_pixels, part, targets[:0]), drawn) for part, drawn in group])
+            else:
+                for part, drawn in group:
+                    pixels, targets = part.apply(pixels, targets, drawn)
         return pixels, targets
+
+
+def _pixels(part: Augmentation, targets: Tensor, pixels: Tensor, drawn: Drawn) -> Tensor:
+    return part.apply(pixels, targets, drawn)[0]
 
 
 def compose(choices: Sequence[AugmentChoice]) -> Augment:

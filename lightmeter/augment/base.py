@@ -66,7 +66,9 @@ def require_share(augmentation: str, option: str, value: float, *, above: float 
 def like(result: Tensor, pixels: Tensor) -> Tensor:
     """Bring computed float values, in place, into 0..255 and to the type of `pixels`, for uint8 to the nearest."""
     result.clamp_(0, 255)
-    return result if pixels.is_floating_point() else result.round_().to(pixels.dtype)
+    if pixels.is_floating_point():
+        return result
+    return result.round_().to(torch.int16).to(pixels.dtype)  # in two steps, each of which has a fast kernel
 
 
 def each(value: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ class RandomResizedCrop:
 
     A box is never larger than the picture, so it is only ever enlarged and needs no antialiasing. It is cut from the
     canvas, not from the original file: a small box is softer than the same box of a large photograph would be, which
-    is the price of decoding each file once. Edges lie between pixels as they fall.
+    is the price of decoding each file once. Edges lie between whole pixels.
 
     Args:
         min_area: smallest share of the picture's area; shares up to 1 are as likely.
@@ -36,22 +36,47 @@ class RandomResizedCrop:
         require(wide, f"random_resized_crop was given max_ratio={self.max_ratio!r}", "a number 1 to 10")
 
     def draw(self, shape: torch.Size, context: BatchContext, generator: torch.Generator) -> Drawn:
-        """box: float32[N, 4], top, left, height and width as shares of the picture's sides."""
-        area, ratio, down, right = torch.rand(4, shape[0], generator=generator)
+        """box: int64[N, 4], top, left, height and width in whole pixels."""
+        n, height, width, _ = shape
+        area, ratio, down, right = torch.rand(4, n, generator=generator)
         area = self.min_area + (1 - self.min_area) * area
         ratio = torch.exp((2 * ratio - 1) * math.log(self.max_ratio))
-        height, width = (area / ratio).sqrt().clamp(max=1), (area * ratio).sqrt().clamp(max=1)
-        return {"box": torch.stack([down * (1 - height), right * (1 - width), height, width], dim=1)}
+        tall = ((area / ratio).sqrt() * height).round().clamp(1, height)
+        wide = ((area * ratio).sqrt() * width).round().clamp(1, width)
+        top, left = (down * (height - tall + 1)).floor(), (right * (width - wide + 1)).floor()
+        return {"box": torch.stack([top, left, tall, wide], dim=1).long()}
 
     def apply(self, pixels: Tensor, targets: Tensor, drawn: Drawn) -> tuple[Tensor, Tensor]:
         """See `Augmentation`."""
-        n, height, width, _ = pixels.shape
-        top, left, tall, wide = drawn["box"].unsqueeze(2).unbind(1)  # float32[N, 1] each
-        # grid_sample counts from -1 at the outer edge of the first pixel to 1 at that of the last.
-        y = 2 * (top + tall * (torch.arange(height, device=pixels.device) + 0.5) / height) - 1
-        x = 2 * (left + wide * (torch.arange(width, device=pixels.device) + 0.5) / width) - 1
-        shape = (n, height, width)
-        grid = torch.stack([x.unsqueeze(1).expand(shape), y.unsqueeze(2).expand(shape)], dim=3)
-        planes = pixels.permute(0, 3, 1, 2).to(torch.float32).contiguous()  # its kernel is fastest on whole planes
-        planes = F.grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
-        return like(planes, pixels).permute(0, 2, 3, 1).contiguous(), targets
+        if pixels.device.type != "cpu":
+            return sampled(pixels, drawn["box"]), targets
+        _, height, width, _ = pixels.shape
+        planes = pixels.permute(0, 3, 1, 2)  # [N, C, S, S]: only the order of the axes changes
+        # One by one: PyTorch has a kernel for bytes that is several times faster than sampling a batch of floats.
+        cut = [
+            F.interpolate(
+                planes[index : index + 1, :, top : top + tall, left : left + wide], (height, width), mode="bilinear"
+            )
+            for index, (top, left, tall, wide) in enumerate(drawn["box"].tolist())
+        ]
+        whole = torch.cat(cut)
+        if whole.is_floating_point():
+            whole.clamp_(0, 255)  # weights may add up to a hair more than one
+        return whole.permute(0, 2, 3, 1).contiguous(), targets
+
+
+def sampled(pixels: Tensor, box: Tensor) -> Tensor:
+    """Boxes int64[N, 4] of pictures [N, S, S, C], resized for the whole batch at once, as a GPU wants it."""
+    n, height, width, _ = pixels.shape
+    top, left, tall, wide = box.to(torch.float32).unsqueeze(2).unbind(1)  # [N, 1] each
+    # Centres of pixels, kept inside the box, so that nothing beyond it comes in; then grid_sample's own count, from
+    # -1 at the outer edge of the first pixel to 1 at that of the last.
+    down = (torch.arange(height, device=pixels.device) + 0.5) / height
+    right = (torch.arange(width, device=pixels.device) + 0.5) / width
+    y = 2 * torch.clamp(top + tall * down, top + 0.5, top + tall - 0.5) / height - 1
+    x = 2 * torch.clamp(left + wide * right, left + 0.5, left + wide - 0.5) / width - 1
+    shape = (n, height, width)
+    grid = torch.stack([x.unsqueeze(1).expand(shape), y.unsqueeze(2).expand(shape)], dim=3)
+    planes = pixels.permute(0, 3, 1, 2).to(torch.float32).contiguous()  # its kernel is fastest on whole planes
+    planes = F.grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return like(planes, pixels).permute(0, 2, 3, 1).contiguous()

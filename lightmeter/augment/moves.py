@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lightmeter.augment.base import BatchContext, Drawn, is_number, require, require_share
+from lightmeter.augment.base import BatchContext, Drawn, each, is_number, require, require_share
 from lightmeter.augment.counter import hash_rows
 
 
@@ -88,10 +88,12 @@ class Shift:
 
 
 def _mirror(pixels: Tensor, mirrored: Tensor) -> Tensor:
-    """Copy all, then mirror those chosen: cheaper on a CPU than mirroring all and choosing after."""
-    chosen = mirrored.nonzero().squeeze(1)
+    planes = pixels.permute(0, 3, 1, 2)  # seen in this order, whole rows are turned at a time
+    if pixels.device.type != "cpu":
+        return torch.where(each(mirrored), planes.flip(3).permute(0, 2, 3, 1), pixels)
     result = pixels.clone()
-    result[chosen] = pixels[chosen].flip(2)
+    for index in mirrored.nonzero().flatten().tolist():  # cheaper than gathering them, and putting them back
+        result[index] = planes[index].flip(2).permute(1, 2, 0)
     return result
 
 

@@ -70,7 +70,8 @@ def test_shape_type_bounds_and_targets_hold(name: str, channels: int, size: int,
 def test_bytes_and_floats_agree(name: str) -> None:
     pixels, targets = batch()
     whole, exact = run(name, pixels, targets)[0], run(name, pixels.float(), targets)[0]
-    assert (whole.float() - exact).abs().max() <= 0.501
+    twice = name == "random_resized_crop"  # it rounds bytes between its two passes, as Pillow does
+    assert (whole.float() - exact).abs().max() <= (1.01 if twice else 0.501)
 
 
 @every_augmentation
@@ -141,6 +142,24 @@ def test_wrong_options_are_refused(name: str) -> None:
 def test_an_unknown_name_lists_what_there_is() -> None:
     with pytest.raises(RecipeError, match=r"(?s)no augmentation called 'flipp'.*alternating_flip"):
         compose([AugmentChoice(name="flipp")])
+
+
+@every_augmentation
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_batch_of_many_chunks_is_what_it_would_be_at_once(name: str, threads: int) -> None:
+    part = AUGMENTATIONS[name]()
+    pixels, targets = batch(33, 96)
+    context = BatchContext(torch.arange(33), 1, 2, CLASSES, 5)
+    whole = part.apply(pixels, targets, part.draw(pixels.shape, context, generator_of(5, 1, 2, 0)))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        result = compose([AugmentChoice(name=name)])(pixels, targets, context, 5)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert (result[0].int() - whole[0].int()).abs().max() <= 1  # where a sum of another length rounds differently
+    assert torch.equal(result[1], whole[1])
 
 
 def test_parts_run_in_order_each_with_draws_of_its_own() -> None:
