@@ -218,11 +218,11 @@ def _plain(image: Image.Image, channels: int, background: tuple[int, int, int], 
         return image.convert("L")
     elif mode == "P":
         image = image.convert("RGB")
-    elif mode in _COLOUR:
+    elif mode in _COLOUR and mode != "RGB":  # converting RGB to RGB would copy it
         if mode == "CMYK":
             notes.append("CMYK converted without its colour profile")
         image = image.convert("RGB")
-    elif mode != "L":
+    elif mode not in ("L", "RGB"):
         what = "of 32-bit floating point" if mode == "F" else f"of mode {mode}"
         raise BadImageError(f"its pixels are {what}, which has no agreed black and white", "8- or 16-bit pixels")
     return image.convert("L") if channels == 1 else image
