@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
 import threading
 import tracemalloc
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from bench.serve.mutants import mutate, seeds
 from lightmeter.errors import BadImageError
 from lightmeter.nouns.preprocess import PIXEL_LIMIT, ImageFacts, Preprocess, describe
 
@@ -367,3 +369,19 @@ def test_any_bytes_give_a_canvas_or_a_bad_image(data: bytes) -> None:
     except BadImageError:
         return
     assert canvas.pixels.shape == (16, 16, 3) and canvas.pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("name", sorted(seeds()))
+def test_whatever_is_damaged_is_a_picture_or_a_bad_one(name: str) -> None:
+    whole = seeds()
+    assert RGB.canvas(whole[name]).pixels.std() > 1
+    outcomes = set()
+    for number in range(150):
+        draw = random.Random(f"{name},{number}")
+        data = mutate(whole[name], draw.choice(list(whole.values())), draw)
+        try:
+            outcomes.add(RGB.canvas(data).pixels.shape)
+        except BadImageError as error:
+            outcomes.add(str(error)[:20])
+    assert (16, 16, 3) in outcomes
+    assert len(outcomes) > 1

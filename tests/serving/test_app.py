@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import random
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.serve.mutants import mutate, seeds
 from lightmeter.errors import BundleError, ExamError
 from lightmeter.nouns.bundle import CARD, Bundle, write_card
 from lightmeter.serving import engine as module
@@ -317,3 +319,16 @@ def test_serving_a_request_loads_no_torch(bundle: Bundle, tmp_path: Path) -> Non
         "assert not {'torch', 'onnx', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+
+
+def test_damaged_pictures_are_the_clients_errors(client: Client) -> None:
+    whole = list(seeds().values())
+    statuses = set()
+    for number in range(150):
+        draw = random.Random(number)
+        data = mutate(draw.choice(whole), draw.choice(whole), draw)
+        answer = client.post("/v1/predict", content=data, headers=JPEG)
+        statuses.add(answer.status_code)
+        if answer.status_code != 200:
+            problem(answer, answer.status_code, answer.json()["code"])
+    assert statuses == {200, 415, 422}
