@@ -10,6 +10,7 @@ from pathlib import Path
 from lightmeter.nouns.places import cache_folder
 
 PEERS = {
+    "schemathesis": ("schemathesis==4.32.5",),
     "keras": ("keras==3.15.1", "tensorflow-cpu==2.21.0", "jax==0.10.2", "jaxlib==0.10.2", "torch==2.13.0", "pillow"),
 }
 """What is installed for each, by name."""
