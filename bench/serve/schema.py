@@ -1,4 +1,4 @@
-"""Send a server what its own OpenAPI document allows and forbids: `python -m bench.serve.schema BUNDLE [--examples 100]`.
+"""Send a server what its own OpenAPI document allows and forbids: `python -m bench.serve.schema BUNDLE`.
 
 Schemathesis, in an environment of its own, makes the requests and holds each answer against the document: no error of
 the server's, and status, type, headers and body as they are described. That a random body is accepted cannot be asked

@@ -96,6 +96,7 @@ class Recipe(_Frozen):
         ema: decay of the averaged weights per step; 0 keeps none.
         views: test-time views whose logits are averaged inside the model: 1 plain, 2 with its mirror image,
             6 with one-pixel shifts of both as well.
+        keep: the weights that are kept: "best" by validation, or those of the "last" epoch, as they come.
         patience: epochs without a better validation loss after which training stops; 0 never stops.
     """
 
@@ -115,6 +116,7 @@ class Recipe(_Frozen):
     feature_views: int = Field(default=0, ge=0, le=100)
     ema: float = Field(default=0.0, ge=0, lt=1)
     views: Literal[1, 2, 6] = 1
+    keep: Literal["best", "last"] = "best"
     patience: int = Field(default=0, ge=0)
 
     @property

@@ -74,7 +74,7 @@ def faithful(
     freeze: tuple[str, ...] = (),
     batchnorm: BatchNorm = "frozen",
 ) -> MakeRecipe:
-    """As student projects train: Adam at a constant rate, no augmentation, hard labels, one view.
+    """As student projects train: Adam at a constant rate, no augmentation, hard labels, one view, the last weights.
 
     Args:
         model: a name in `MODELS`.
@@ -97,6 +97,7 @@ def faithful(
             seed=facts.seed,
             freeze=freeze,
             batchnorm=batchnorm,
+            keep="last",
         )
 
     return make

@@ -140,7 +140,7 @@ def fit(
 ) -> Iterator[Epoch]:
     """Gather `taken` (from `steps`, perhaps through other generators) into epochs, validating after each.
 
-    Keeps the best weights by validation accuracy, then loss, in `state.best`.
+    Keeps the best weights by validation accuracy, then loss, in `state.best`; or the last ones, as the recipe says.
     """
     counters = state.counters
     began = time.perf_counter()
@@ -151,10 +151,12 @@ def fit(
             if recipe.batchnorm == "recalibrate" and frozen:
                 recalibrate(state.module, frozen, batches.sample(execution.micro_batch), execution)
             val = validate(state.module, batches, execution, classes)
-            best = (val.accuracy, -val.loss) > (counters.best_accuracy, -counters.best_loss)
-            if best:
+            better = (val.accuracy, -val.loss) > (counters.best_accuracy, -counters.best_loss)
+            if better:
                 counters.best_epoch = counters.epoch + 1
                 counters.best_accuracy, counters.best_loss = val.accuracy, val.loss
+            kept = better or recipe.keep == "last"
+            if kept:
                 state.best = {name: tensor.detach().cpu().clone() for name, tensor in state.module.state_dict().items()}
         now = time.perf_counter()
         busy = counters.waited + counters.computed
@@ -172,7 +174,7 @@ def fit(
             seconds=now - began,
             images_per_second=counters.images / busy,
             input_bound=counters.waited / busy,
-            best=best,
+            best=kept,
             batch_size=min(recipe.batch_size, batches.n),
         )
         began = time.perf_counter()

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from lightmeter.errors import FormatError
 from lightmeter.nouns.files import read_json, write_json
+from lightmeter.verbs.agreement import Answer, Run, answer, errors, rounded
 from lightmeter.verbs.environment import gpu, processor
 from lightmeter.verbs.execution import Execution
 
+_METHOD = "2"  # of choosing: what was kept by another one is measured anew
 _WORSE_THAN_ROUNDING = 2.0  # times the error in the gradients that rounding the weights alone brings
 _SMALL_ERROR = 0.25  # of the gradients, relative to their norm: far below what another draw of the batch changes
 _DTYPES: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
@@ -107,7 +109,15 @@ def _identity(
     learning = [name for name, parameter in candidate.named_parameters() if parameter.requires_grad]
     training = [name for name, module in candidate.named_modules() if module.training]
     machine = (processor(), gpu(), os.cpu_count(), torch.get_num_threads(), torch.__version__, device)
-    what = [*map(str, machine), str(candidate), *learning, *training, str(tuple(inputs.shape)), str(batch_size)]
+    what = [
+        _METHOD,
+        *map(str, machine),
+        str(candidate),
+        *learning,
+        *training,
+        str(tuple(inputs.shape)),
+        str(batch_size),
+    ]
     return hashlib.sha256("\n".join(what).encode()).hexdigest()[:24]
 
 
@@ -151,7 +161,7 @@ def inference_rate(module: nn.Module, inputs: Tensor, execution: Execution, *, s
 
 def _choose(
     model: nn.Module,
-    run: Callable[[nn.Module, Execution, int], Tensor],
+    run: Run,
     device: str,
     batch_size: int,
     available: int,
@@ -162,8 +172,8 @@ def _choose(
     """Precision and layout on few images first; then whether fewer or more at a time, or one thread, is worth it."""
     each_seconds, threads, few = seconds / 10, torch.get_num_threads(), min(available, batch_size, 128)
     measurements: list[Measurement] = []
-    reference: tuple[Tensor, Tensor] | None = None
-    rounded: tuple[Tensor, Tensor] | None = None
+    reference: Answer | None = None
+    by_rounding: Answer | None = None
     best: tuple[float, Execution, float] | None = None
 
     def hopeless(execution: Execution) -> bool:
@@ -173,7 +183,7 @@ def _choose(
             _glance(model, run, replace(way, micro_batch=some), mode)
             for way in (replace(execution, dtype="float32"), execution)
         )
-        if other < _SHORT_CALL or other < _HOPELESS * plain:
+        if device != "cpu" or other < _SHORT_CALL or other < _HOPELESS * plain:
             return False
         note = f"left after {some} images: {other / plain:.0f} times slower than float32"
         measurements.append(Measurement(_words(job, execution), some / other, 0.0, False, note))
@@ -181,20 +191,18 @@ def _choose(
 
     def measure(execution: Execution) -> None:
         """Seconds a call, with outputs and gradients compared before."""
-        nonlocal reference, rounded, best
+        nonlocal reference, by_rounding, best
         candidate = copy.deepcopy(model)
         execution.place(candidate)
         mode(candidate)
         with execution.pool():
-            outputs = run(candidate, execution, few)
-            gradients = _gradients(candidate)
-            reference = reference or (outputs, gradients)
-            error = _relative(outputs, reference[0])
-            slope_error = _distance(gradients, reference[1])
+            found = answer(candidate, run, execution, few)
+            reference = reference or found
+            error, slope_error = errors(found, reference)
             allowed = _LARGEST_ERROR, _SMALL_ERROR
             if execution.dtype != "float32" and (error > allowed[0] or slope_error > allowed[1]):
-                rounded = rounded or _rounded(model, run, replace(execution, dtype="float32"), few, mode)
-                rounding = _relative(rounded[0], reference[0]), _distance(rounded[1], reference[1])
+                by_rounding = by_rounding or rounded(model, run, replace(execution, dtype="float32"), few, mode)
+                rounding = errors(by_rounding, reference)
                 allowed = (
                     max(allowed[0], _WORSE_THAN_ROUNDING * rounding[0]),
                     max(allowed[1], _WORSE_THAN_ROUNDING * rounding[1]),
@@ -224,16 +232,24 @@ def _choose(
 
 def _glance(
     model: nn.Module,
-    run: Callable[[nn.Module, Execution, int], Tensor],
+    run: Run,
     execution: Execution,
     mode: Callable[[nn.Module], object],
 ) -> float:
-    """Seconds a call, of a call or two after one to warm up."""
+    """Seconds of processor time for a call, the less of two after one to warm up.
+
+    Not by the clock on the wall: one stall on a busy machine would look like a precision that is only emulated.
+    """
     candidate = copy.deepcopy(model)
     execution.place(candidate)
     mode(candidate)
+    times: list[float] = []
     with execution.pool():
-        return _seconds_per_call(lambda: run(candidate, execution, execution.micro_batch), 0.0)
+        for _ in range(3):
+            start = time.process_time()
+            run(candidate, execution, execution.micro_batch)
+            times.append(time.process_time() - start)
+    return min(times[1:])
 
 
 def _words(job: str, execution: Execution) -> str:
@@ -253,41 +269,3 @@ def _seconds_per_call(call: Callable[[], object], seconds: float) -> float:
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return sorted(times)[len(times) // 2]
-
-
-def _gradients(module: nn.Module) -> Tensor:
-    parts = [parameter.grad.flatten() for parameter in module.parameters() if parameter.grad is not None]
-    return torch.cat(parts).float() if parts else torch.zeros(0)
-
-
-def _rounded(
-    model: nn.Module,
-    run: Callable[[nn.Module, Execution, int], Tensor],
-    execution: Execution,
-    few: int,
-    mode: Callable[[nn.Module], object],
-) -> tuple[Tensor, Tensor]:
-    """Outputs and gradients in plain float32 of a copy whose filters and matrices were rounded to bfloat16.
-
-    Deep networks with ReLU and batch statistics are chaotic: their gradients turn with the last digits of a weight.
-    What rounding alone does to them tells that apart from a kernel that computes the wrong thing.
-    """
-    candidate = copy.deepcopy(model)
-    with torch.no_grad():
-        for parameter in candidate.parameters():
-            if parameter.ndim > 1:
-                parameter.copy_(parameter.to(torch.bfloat16))
-    execution.place(candidate)
-    mode(candidate)
-    with execution.pool():
-        return run(candidate, execution, few), _gradients(candidate)
-
-
-def _distance(gradients: Tensor, reference: Tensor) -> float:
-    """Between two gradients, relative to the norm of the second."""
-    return float((gradients - reference).norm() / reference.norm().clamp_min(1e-12)) if len(reference) else 0.0
-
-
-def _relative(outputs: Tensor, reference: Tensor) -> float:
-    scale = float(reference.square().mean().sqrt()) or 1.0
-    return float((outputs - reference).square().mean().sqrt()) / scale

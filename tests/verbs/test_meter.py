@@ -139,7 +139,9 @@ class _Emulated(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         if torch.is_autocast_enabled("cpu"):
-            time.sleep(0.02 * len(inputs))
+            until = time.process_time() + 0.02 * len(inputs)
+            while time.process_time() < until:  # busy, as an emulation is
+                pass
             _Emulated.seen += len(inputs)
         logits: Tensor = self.net(inputs.float().flatten(1) / 255)
         return logits
@@ -154,6 +156,43 @@ def test_a_precision_that_is_only_emulated_is_left_after_a_few_images() -> None:
     assert not left.accepted
     assert "times slower than float32" in left.note
     assert _Emulated.seen <= 24  # three calls of eight, not one of 128
+
+
+class _Stalled(nn.Module):
+    """Right everywhere; wherever autocast is on it waits, as on a busy machine."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(64, 10)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if torch.is_autocast_enabled("cpu"):
+            time.sleep(0.1)
+        logits: Tensor = self.net(inputs.float().flatten(1) / 255)
+        return logits
+
+
+def test_waiting_for_the_processor_is_not_taken_for_an_emulation() -> None:
+    images, labels = pixels()
+    _, found = measure_training(_Stalled(), images, labels, 128, seconds=0.2)
+    assert all(measurement.accepted for measurement in found), [measurement.note for measurement in found]
+
+
+def test_dropout_does_not_make_executions_differ() -> None:
+    images, labels = pixels()
+    torch.manual_seed(0)
+    dropping = nn.Sequential(_Scaled(), nn.Linear(64, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 10))
+    _, found = measure_training(dropping, images, labels, 128, seconds=0.2)
+    assert all(measurement.accepted for measurement in found), [measurement.note for measurement in found]
+    assert max(measurement.max_error for measurement in found) < 0.02
+    assert dropping[3].training
+
+
+class _Scaled(nn.Module):
+    """Bytes to flat values from 0 to 1."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs.float().flatten(1) / 255
 
 
 def test_on_a_slow_machine_the_narrowest_network_is_taken_before_giving_up(monkeypatch: pytest.MonkeyPatch) -> None:
