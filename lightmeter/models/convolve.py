@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 from torch import Tensor, nn
 
@@ -31,14 +29,16 @@ def convolve(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
 
 
 class ConvNorm(nn.Sequential):
-    """Layers one after another, of which each BatchNorm follows its filter."""
+    """Layers one after another, of which a BatchNorm right after its filter is computed with it."""
 
     def forward(self, x: Tensor) -> Tensor:
         """As of any `nn.Sequential`."""
-        for layer, after in itertools.pairwise([*self, None]):
+        layers = iter(self)
+        for layer in layers:
+            after = next(layers, None) if isinstance(layer, nn.Conv2d) else None
             if isinstance(layer, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
                 x = convolve(layer, after, x)
-            elif not isinstance(layer, nn.BatchNorm2d):
-                assert layer is not None
+            else:
                 x = layer(x)
+                x = x if after is None else after(x)
         return x

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightmeter.errors import FormatError, StorageError
-from lightmeter.nouns.files import append_line, read_json, storage_errors, write_json
+from lightmeter.nouns.files import append_line, read_json, storage_errors, write_atomic, write_json
 from lightmeter.nouns.recipe import Recipe
 from lightmeter.nouns.split import Split
 
@@ -79,6 +80,11 @@ class Run:
     def append_epoch(self, record: dict[str, Any]) -> None:
         """Add one line to `epochs.jsonl`."""
         append_line(self.path / "epochs.jsonl", json.dumps(record, allow_nan=False))
+
+    def write_epochs(self, records: Sequence[dict[str, Any]]) -> None:
+        """Put these in place of all lines of `epochs.jsonl`, at once."""
+        text = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
+        write_atomic(self.path / "epochs.jsonl", text)
 
     def epochs(self) -> list[dict[str, Any]]:
         """The records of `epochs.jsonl`; a last line cut short by a kill is left out."""

@@ -50,7 +50,7 @@ def _arms(scale: Scale) -> tuple[Arm, ...]:
             pictures,
             recipe,
             epochs=at(scale, full=50.0, cpu=5.0, smoke=1.0),
-            published=0.125,
+            published=at(scale, full=0.125, cpu=None, smoke=None),
             note=f"Half as many epochs. {_ASSUMED}",
         ),
         Arm(
@@ -59,7 +59,7 @@ def _arms(scale: Scale) -> tuple[Arm, ...]:
             pictures,
             recipe,
             epochs=at(scale, full=100.0, cpu=10.0, smoke=2.0),
-            published=0.104,
+            published=at(scale, full=0.104, cpu=None, smoke=None),
             note=f"Batches of 64. {_ASSUMED}",
         ),
         Arm(
@@ -124,7 +124,6 @@ def _pairs(scale: Scale) -> tuple[Arm, ...]:
                 pictures,
                 faithful("alexnet32", width=width(scale), lr=1e-4, batch_size=46),
                 epochs=at(scale, full=500.0, cpu=12.0, smoke=1.0),
-                published=0.996,
                 note=f"{pair[0]} or {pair[1]}; batches of 46. {_ASSUMED}",
             )
         )

@@ -10,7 +10,7 @@ from lightmeter.nouns.recipe import Recipe
 from lightmeter.recipes import Facts
 
 Role = Literal["faithful", "ours", "variant"]
-"""Of an arm: the published architecture and settings; our best in the same or less time; or a step between them."""
+"""Of an arm: the published architecture and settings; our best recipe; or a step between them."""
 
 Scale = Literal["smoke", "cpu", "full"]
 """Under a minute, for tests; at most 30 minutes on two cores; the published size."""

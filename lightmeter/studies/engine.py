@@ -272,10 +272,26 @@ def with_source(study: Study, source: str, size: int, channels: int) -> Study:
         return tuple(
             replace(
                 arm,
-                pictures=replace(arm.pictures, source=source, size=size, channels=channels, classes=()),
+                pictures=replace(
+                    arm.pictures,
+                    source=source,
+                    size=size,
+                    channels=channels,
+                    classes=(),
+                    train_limit=arm.pictures.train_limit if scale == "smoke" else 0,
+                    test_limit=arm.pictures.test_limit if scale == "smoke" else 0,
+                ),
                 published=None,
             )
             for arm in study.arms(scale)
         )
 
-    return replace(study, arms=arms, published={})
+    name = Path(source).name or source
+    return replace(
+        study,
+        arms=arms,
+        published={},
+        title=f"{study.name}: {name}",
+        question=f"The arms of the study {study.name!r}, trained on {name}. What was published is of other pictures.",
+        left_out={"smoke": study.left_out.get("smoke", "")},
+    )

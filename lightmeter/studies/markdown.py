@@ -23,14 +23,35 @@ def markdown(said: dict[str, Any]) -> str:
         lines += _table([title for title, _ in said["columns"]], [["<br>".join(column) for column in cells]])
     lines += ["## Arms", "", f"Figures are {said['basis']}.", ""]
     header = ["arm", "role", *(["published"] if said["any_published"] else [])]
-    header += ["test accuracy", f"95{THIN}% interval", "loss", "on training pictures", "gap, points", "F1, macro"]
+    header += [
+        "test accuracy",
+        f"95{THIN}% interval",
+        "loss",
+        "while learning",
+        "on training pictures",
+        "gap, points",
+        "F1, macro",
+    ]
     header += ["parameters", "of them trained", "epochs", "an epoch", "training"]
-    keys = ["accuracy", "span", "loss", "fit", "gap", "f1", "total", "trainable", "epochs", "per_epoch", "seconds"]
+    keys = [
+        "accuracy",
+        "span",
+        "loss",
+        "learning",
+        "fit",
+        "gap",
+        "f1",
+        "total",
+        "trainable",
+        "epochs",
+        "per_epoch",
+        "seconds",
+    ]
     rows = []
     for arm in said["arms"]:
         head = [arm["name"], arm["role"], *([arm["published"]] if said["any_published"] else [])]
         rows.append(
-            [*head, *([arm[key] for key in keys] if arm["finished"] else [f"did not finish: {arm['why']}"] + [""] * 10)]
+            [*head, *([arm[key] for key in keys] if arm["finished"] else [f"did not finish: {arm['why']}"] + [""] * 11)]
         )
     lines += _table(header, rows)
     if said["verdicts"]:

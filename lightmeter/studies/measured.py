@@ -7,14 +7,15 @@ from typing import Any
 
 import torch
 
-from lightmeter.models.base import freeze
+from lightmeter.models.base import Model, freeze
 from lightmeter.nouns.files import read_json, write_json
 from lightmeter.nouns.recipe import Recipe
 from lightmeter.recipes import Facts
 from lightmeter.studies.base import Arm, MakeRecipe, Pictures, Scale
 from lightmeter.verbs.data import Data
 from lightmeter.verbs.execution import Execution
-from lightmeter.verbs.measure import measure_training
+from lightmeter.verbs.fit import training_mode
+from lightmeter.verbs.measure import inference_rate, measure_training
 from lightmeter.verbs.meter import build_prepared, training_rate
 from lightmeter.verbs.mirror import measure_mirror
 
@@ -24,6 +25,7 @@ _RATE_SECONDS = 3.0  # for timing the whole step
 _MARGIN = 0.95  # of the measured speed is planned with; the rest is for validation
 _HEAD_EPOCHS = 50.0  # of a head on features computed once, which learns in seconds
 _PLAIN_MICRO_BATCH = 256
+_MOST_AT_ONCE = 64  # pictures whose features are timed
 
 
 class Measured:
@@ -50,6 +52,7 @@ class Measured:
         classes, canvas = len(data.dataset.classes), recipe.preprocess
         batch = min(recipe.batch_size, len(data.train_rows))
         what = f"{recipe.model.model_dump_json()} {classes} classes {canvas.size}x{canvas.channels} batch {batch}"
+        what += f" freeze {','.join(recipe.freeze)} {recipe.batchnorm}" if recipe.freeze else ""
         known = self.known["execution"]
         if what not in known:
             if self.scale == "smoke":
@@ -59,7 +62,15 @@ class Measured:
             else:
                 pixels = data.pixels(2000)
                 model = build_prepared(recipe, classes, pixels)
-                chosen, _ = measure_training(model, pixels[:batch], data.labels(batch), batch, seconds=_SECONDS)
+                frozen = freeze(model, recipe.freeze) if recipe.freeze else ()
+                chosen, _ = measure_training(
+                    model,
+                    pixels[:batch],
+                    data.labels(batch),
+                    batch,
+                    seconds=_SECONDS,
+                    mode=lambda module: training_mode(module, frozen, recipe.batchnorm),
+                )
             known[what] = chosen.document()
             self._save()
         return Execution(**known[what])
@@ -81,13 +92,21 @@ class Measured:
             else:
                 execution = self.execution(recipe, data)
                 model = build_prepared(recipe, facts.num_classes, data.pixels(2000))
-                freeze(model, recipe.freeze)
+                frozen = freeze(model, recipe.freeze) if recipe.freeze else ()
+                left = arm.seconds - self._probe_seconds(recipe, model, execution, data)
                 seconds = min(_RATE_SECONDS, 0.05 * arm.seconds)
-                rate = training_rate(model, recipe, data.batches(recipe), execution, seconds=seconds)
+                rate = training_rate(model, recipe, data.batches(recipe), execution, seconds=seconds, frozen=frozen)
                 step = min(recipe.batch_size, facts.n) / facts.n
-                known[name] = max(step, round(_MARGIN * rate * arm.seconds / facts.n, 3))
+                known[name] = max(step, round(_MARGIN * rate * left / facts.n, 3))
             self._save()
         return float(known[name])
+
+    def _probe_seconds(self, recipe: Recipe, model: Model, execution: Execution, data: Data) -> float:
+        """What computing features for a head that is trained first takes of an arm's time; 0 where none is."""
+        if not recipe.probe_epochs:
+            return 0.0
+        rate = inference_rate(model, data.pixels(_MOST_AT_ONCE), execution, seconds=_RATE_SECONDS / 3)
+        return (len(data.train_rows) + len(data.val_rows)) * recipe.views_for_features / rate
 
     def _save(self) -> None:
         write_json(self.path, self.known)

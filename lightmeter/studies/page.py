@@ -10,6 +10,7 @@ from markupsafe import Markup
 from lightmeter.nouns.evaluation import Evaluation
 from lightmeter.nouns.files import write_atomic
 from lightmeter.studies.markdown import markdown
+from lightmeter.studies.results import beside
 from lightmeter.verbs.reporting.words import THIN, count, duration, listed, many, percent, span
 
 ROLES = {"faithful": "faithful", "ours": "ours", "variant": "variant"}
@@ -82,6 +83,8 @@ def headline(document: dict[str, Any]) -> tuple[str, str]:
         return "No arm of this study finished.", "The reasons are below."
     named = {entry["name"]: entry for entry in document["against"]}
     ours = [arm for arm in done if arm["role"] == "ours"] or done
+    if not all(_same_task(arm, ours[0]) for arm in ours):
+        return _several_tasks(ours)
     best = max(ours, key=lambda arm: arm["val"])  # by validation: the test pictures choose nothing
     found = best["accuracy"]
     who = f"{best['name']}, best by validation," if len(ours) > 1 else best["name"]
@@ -93,14 +96,16 @@ def headline(document: dict[str, Any]) -> tuple[str, str]:
         published = named[best["name"]]["published"]
     else:
         published = max(known)
-    way = (
-        "more than the"
-        if found["low"] > published
-        else "less than the"
-        if found["high"] < published
-        else "not distinguishable from the"
-    )
+    verdict = beside(found, best["n"]["test"], published)
+    way = {"better": "more than the", "worse": "less than the"}.get(verdict, "not distinguishable from the")
     return first, f"({span(found['low'], found['high'])}), {way} published {percent(published)}."
+
+
+def _several_tasks(ours: list[dict[str, Any]]) -> tuple[str, str]:
+    """Where each arm has classes of its own: none stands for the others."""
+    low, *_, high = sorted(ours, key=lambda arm: float(arm["accuracy"]["mean"]))
+    least, most = (percent(arm["accuracy"]["mean"]) for arm in (low, high))
+    return f"ours names {least} to {most} of the test pictures right", f"({low['name']} to {high['name']})."
 
 
 def _same_task(arm: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -121,6 +126,7 @@ def _row(arm: dict[str, Any]) -> dict[str, Any]:
         "accuracy": percent(found["mean"]),
         "span": span(found["low"], found["high"]),
         "loss": f"{arm['loss']:.3f}",
+        "learning": percent(arm["train"]),
         "fit": percent(arm["fit"]),
         "gap": f"{100 * arm['gap']:+.1f}",
         "f1": f"{arm['macro']['f1']:.3f}",
@@ -155,13 +161,21 @@ def _columns(document: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]
             if arm["role"] == role:
                 row = _row(arm)
                 text = (
-                    f"{row['accuracy']} ({row['span']}), {row['seconds']}"
+                    f"{row['accuracy']} ({row['span']}), {row['seconds']}{_before(arm, document['arms'])}"
                     if row["finished"]
                     else f"did not finish: {row['why']}"
                 )
                 rows.append((arm["name"], text))
         columns.append((title, rows or [("", "this study has none")]))
     return columns
+
+
+def _before(arm: dict[str, Any], arms: list[dict[str, Any]]) -> str:
+    """The training that its start weights took, which its own seconds leave out."""
+    base = next((other for other in arms if arm["start"] == f"arm:{other['name']}" and "cost" in other), None)
+    if base is None:
+        return ""
+    return f" after {duration(base['cost']['seconds'])} for {base['name']}{_before(base, arms)}"
 
 
 def _verdict(entry: dict[str, Any]) -> dict[str, str]:
@@ -225,7 +239,9 @@ def _trouble(document: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _leaks(done: list[dict[str, Any]]) -> str:
     most = max((arm["n"]["leaks"] for arm in done), default=0)
-    return f"{many(most, 'test picture')} also stand in training, as the data set was published." if most else ""
+    drawn = any(arm["pictures"]["test_share"] for arm in done)
+    why = "" if drawn else ", as the data set was published"
+    return f"{many(most, 'test picture')} also stand in training{why}." if most else ""
 
 
 def _reports(document: dict[str, Any], folder: Path) -> list[tuple[str, str]]:

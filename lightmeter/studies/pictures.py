@@ -48,7 +48,9 @@ class Materials:
         """The pictures as training takes them, and their split for this seed. Raises DataError, UsageError."""
         if (pictures, seed) not in self._data:
             dataset, canvases = self._pack(pictures)
-            drawn = split(dataset, canvases.pixel_hashes, seed=seed)
+            drawn = split(dataset, canvases.pixel_hashes, seed=seed, allow_leak=bool(pictures.test_share))
+            if pictures.test_share:
+                drawn = _without_twins(drawn)
             if not _held_out(dataset):  # with a part held out the limits held before anything was decoded
                 drawn = _less(drawn, dataset, pictures)
             learning = drawn.learning
@@ -101,6 +103,13 @@ def _of_classes(dataset: Dataset, names: tuple[str, ...]) -> Dataset:
 def _held_out(dataset: Dataset) -> str:
     """The part that is the source's test part; "" where it has none."""
     return next((part for part in ("test", "val") if part in dataset.splits), "")
+
+
+def _without_twins(drawn: Split) -> Split:
+    """Less the training pictures whose canvas stands in the test part too: we drew that part, so it is ours to mend."""
+    twins = {id for _, id in drawn.leaks}
+    train, val = (tuple(id for id in ids if id not in twins) for ids in (drawn.train, drawn.val))
+    return replace(drawn, train=train, val=val, leaks=())
 
 
 def _less(drawn: Split, dataset: Dataset, pictures: Pictures) -> Split:

@@ -1,22 +1,23 @@
 """What trials found -> what may be said: means with intervals, paired verdicts over seeds, and where more stops paying.
 
 Several seeds. Every seed trains on its own draw and is scored on the same pictures, so pictures are what two arms share
-and what chance acts on: the verdict resamples and permutes pictures, each with the answers of all its seeds. That alone
-would call one lucky training a better method; a difference therefore counts only where every seed points the same way.
+and what chance acts on: one test resamples and permutes pictures, each with the answers of all its seeds. That alone
+would call one lucky training a better method, so the differences of the seeds are tested as well, by Student's t: a
+verdict needs both, and what is printed is the larger p and the interval that spans both.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmeter.nouns.evaluation import Evaluation
+from lightmeter.nouns.evaluation import Evaluation, wilson
 from lightmeter.verbs.compare import DRAWS, LEVEL, POWER, Comparison, Verdict, compare
 
 SHARE = 0.1
@@ -62,7 +63,7 @@ class Judged:
         comparison: of all answers together; its `n` counts pictures.
         seeds: that both arms finished, in order.
         differences: second minus first for each of them.
-        disagree: whether the pictures show a difference that some seed contradicts, so that there is no verdict.
+        disagree: whether the pictures show a difference that the seeds alone do not, so that there is no verdict.
     """
 
     comparison: Comparison
@@ -83,9 +84,10 @@ class Judged:
         """The verdict in plain words."""
         if self.disagree:
             ups = sum(difference > 0 for difference in self.differences)
+            least, most = (100 * value for value in (min(self.differences), max(self.differences)))
             return (
-                f"{second} and {first} cannot be told apart: {second} was ahead with {ups} of {len(self.seeds)} seeds. "
-                "More seeds would tell."
+                f"{second} and {first} cannot be told apart: {second} was ahead with {ups} of {len(self.seeds)} seeds, "
+                f"by {least:+.2f} to {most:+.2f} points. More seeds would tell."
             )
         text = self.comparison.sentence(first, second)
         return text if len(self.seeds) == 1 else f"{text[:-1]}, {len(self.seeds)} seeds each."
@@ -95,7 +97,8 @@ def judge(first: dict[int, Evaluation], second: dict[int, Evaluation]) -> Judged
     """Hold two arms against each other, {seed: test Evaluation}, on the seeds that both have.
 
     With one seed it is `compare`. With several, each picture is a cluster of its answers: p is that of flipping the
-    sign of whole pictures (McNemar's test where each has one answer), the interval is a bootstrap of pictures.
+    sign of whole pictures (McNemar's test where each has one answer), the interval is a bootstrap of pictures. The
+    same is asked of the seeds' differences with Student's t; both must show a difference for a verdict.
 
     Raises:
         DataError: an arm scored other pictures than the other one did with the same seed.
@@ -108,11 +111,45 @@ def judge(first: dict[int, Evaluation], second: dict[int, Evaluation]) -> Judged
         return Judged(each[0], seeds, differences, False)
     sums, counts = _clusters(first, second, seeds)
     pooled = _pooled(sums, counts, each)
-    against = [difference for difference in differences if difference * pooled.difference <= 0]
-    disagree = pooled.verdict != "not distinguishable" and bool(against)
+    by_seeds = over_seeds(differences)
+    disagree = pooled.verdict != "not distinguishable" and by_seeds.p > LEVEL
     if disagree:
         pooled = replace(pooled, verdict="not distinguishable", more=None)
-    return Judged(pooled, seeds, differences, disagree)
+    low, high = max(-1.0, min(pooled.low, by_seeds.low)), min(1.0, max(pooled.high, by_seeds.high))
+    return Judged(replace(pooled, p=max(pooled.p, by_seeds.p), low=low, high=high), seeds, differences, disagree)
+
+
+@dataclass(frozen=True, slots=True)
+class OverSeeds:
+    """Student's paired t of differences, one a seed: two-sided p, and the 95 % interval of their mean."""
+
+    p: float
+    low: float
+    high: float
+
+
+def over_seeds(differences: Sequence[float]) -> OverSeeds:
+    """Two differences at least. Where all are equal there is nothing for chance to have done; p is then 1 or 0."""
+    from scipy.stats import t
+
+    centre, free = float(np.mean(differences)), len(differences) - 1
+    error = float(np.std(differences, ddof=1)) / math.sqrt(len(differences))
+    if error < 1e-12:
+        return OverSeeds(1.0 if abs(centre) < 1e-12 else 0.0, centre, centre)
+    half = float(t.ppf(0.975, free)) * error
+    return OverSeeds(2 * float(t.sf(abs(centre) / error, free)), centre - half, centre + half)
+
+
+def beside(found: Mapping[str, Any], pictures: int, published: float) -> Verdict:
+    """A mean accuracy, as `Mean.document` gives it, beside a figure that others published: better, worse or neither.
+
+    Their test pictures were others, so that the interval over seeds, which is of these pictures, is widened to that of
+    the pictures (Wilson) where it is narrower.
+    """
+    low, high = wilson(found["mean"] * pictures, pictures)
+    if min(found["low"], float(low)) > published:
+        return "better"
+    return "worse" if max(found["high"], float(high)) < published else "not distinguishable"
 
 
 def _clusters(

@@ -13,7 +13,7 @@ from lightmeter.errors import DataError
 from lightmeter.nouns.evaluation import Evaluation
 from lightmeter.nouns.run import Run
 from lightmeter.studies.base import Arm, Scale, Study
-from lightmeter.studies.results import Point, apart, judge, knee, mean_accuracy
+from lightmeter.studies.results import Point, apart, beside, judge, knee, mean_accuracy
 from lightmeter.verbs.reporting.words import many
 
 FORMAT = 1
@@ -130,8 +130,8 @@ def _clean(done: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     parts = [entry["provenance"]["clean"] for entry in done if "provenance" in entry]
     if not parts:
         return None
-    n = int(parts[0]["n"])
-    return {"n": n} if not n else {"n": n, "accuracy": _rounded(mean_accuracy(parts).document())}
+    some = [part for part in parts if part["n"]]  # where each seed draws its own test pictures, one may have none
+    return {"n": 0} if not some else {"n": int(some[0]["n"]), "accuracy": _rounded(mean_accuracy(some).document())}
 
 
 def _finished(entry: dict[str, Any]) -> bool:
@@ -166,9 +166,9 @@ def _against(entry: dict[str, Any]) -> dict[str, Any] | None:
     """An arm against the figure that was published for it: "above", "below", or "no different" within its interval."""
     if entry["published"] is None or not _finished(entry):
         return None
-    found, published = entry["accuracy"], entry["published"]
-    verdict = "above" if found["low"] > published else "below" if found["high"] < published else "no different"
-    return {"name": entry["name"], "published": published, "verdict": verdict}
+    found = beside(entry["accuracy"], entry["n"]["test"], entry["published"])
+    verdict = {"better": "above", "worse": "below"}.get(found, "no different")
+    return {"name": entry["name"], "published": entry["published"], "verdict": verdict}
 
 
 def _knee(

@@ -64,7 +64,7 @@ def _arms(scale: Scale) -> tuple[Arm, ...]:
             published=published,
             note=(
                 "A dense layer of 1024, dropout of 0.5. Adam at 0.001, batches of 64, and frozen BatchNorm that keeps "
-                "its statistics: the publication does not say."
+                "its statistics: the publication does not say. Dropout inside frozen layers rests; Keras' goes on."
             ),
         )
         for last, published in _PUBLISHED.items()

@@ -143,7 +143,7 @@ def fit(
     Keeps the best weights by validation accuracy, then loss, in `state.best`; or the last ones, as the recipe says.
     """
     counters = state.counters
-    began = time.perf_counter()
+    began = time.perf_counter() - counters.waited - counters.computed  # of an epoch that an earlier process began
     for step in taken:
         if not step.ends_epoch:
             continue

@@ -44,6 +44,11 @@ class HeadAlone(nn.Module):
         return logits
 
 
+def _identity(recipe: Recipe) -> str:
+    """Of the backbone's weights: random ones are those of a seed."""
+    return f"scratch of seed {recipe.seed}" if recipe.start == "scratch" else recipe.start
+
+
 def feature_batches(model: Model, data: Data, plan: Plan, progress: Progress) -> tuple[FeatureBatches, Standard]:
     """Standardised features of all training and validation images, and what they were standardised by."""
     recipe = plan.recipe
@@ -51,7 +56,7 @@ def feature_batches(model: Model, data: Data, plan: Plan, progress: Progress) ->
 
     def of(rows: NDArray[np.int64], views: Mapping[str, View]) -> Tensor:
         return features(
-            model, data.pack, rows, execution, views, start=recipe.start, cache=cache_folder(), progress=progress
+            model, data.pack, rows, execution, views, start=_identity(recipe), cache=cache_folder(), progress=progress
         )
 
     n = len(data.train_rows)

@@ -229,9 +229,7 @@ def _save(state: State, run: Run, clock: Clock) -> None:
 def _forget_after(run: Run, step: int) -> None:
     """Drop the epochs that were recorded after the saved state: they come again, the same."""
     records = [record for record in run.epochs() if record["step"] <= step]
-    (run.path / "epochs.jsonl").unlink(missing_ok=True)
-    for record in records:
-        run.append_epoch(record)
+    run.write_epochs(records)
 
 
 def _count_as_best(state: State, val: Evaluation) -> None:

@@ -36,6 +36,13 @@ def test_output_and_gradients_are_those_of_the_two_layers(bias: bool, affine: bo
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
+def test_a_batchnorm_that_follows_no_filter_is_not_lost() -> None:
+    conv, norm = pair(bias=True, affine=True)
+    layers = [nn.BatchNorm2d(3).eval(), conv, norm, nn.ReLU(), nn.BatchNorm2d(5, eps=1.0).eval()]
+    x = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(ConvNorm(*layers)(x), nn.Sequential(*layers)(x))
+
+
 def test_a_batchnorm_that_learns_from_its_batches_still_does() -> None:
     conv, norm = pair(bias=False, affine=True)
     norm.train()

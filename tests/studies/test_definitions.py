@@ -145,6 +145,7 @@ def test_faithful_arms_train_as_published(name: str, scale: Scale) -> None:
             recipe = recipe_of(arm)
             assert recipe.augment == ()
             assert recipe.views == 1
+            assert recipe.keep == "last"
             assert recipe.loss.label_smoothing == 0
             assert (recipe.optimizer.name, recipe.schedule.name) == ("adam", "constant")
             assert recipe.optimizer.lr == recipe.optimizer.bias_lr == recipe.optimizer.head_lr

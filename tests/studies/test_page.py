@@ -6,15 +6,23 @@ from typing import Any
 
 import pytest
 
-from lightmeter.studies.page import headline
+from lightmeter.studies.page import _before, _leaks, headline
 
 
-def arm(name: str, role: str, source: str, low: float, high: float, published: float | None = None) -> dict[str, Any]:
+def arm(
+    name: str,
+    role: str,
+    source: str,
+    low: float,
+    high: float,
+    published: float | None = None,
+    classes: list[str] | None = None,
+) -> dict[str, Any]:
     return {
         "name": name,
         "role": role,
         "published": published,
-        "pictures": {"source": source, "classes": []},
+        "pictures": {"source": source, "classes": classes or [], "test_share": 0.0},
         "accuracy": {"mean": (low + high) / 2, "low": low, "high": high},
         "val": (low + high) / 2,
         "n": {"test": 1000},
@@ -40,3 +48,28 @@ def test_without_a_figure_for_those_pictures_nothing_is_claimed() -> None:
     arms = [arm("base", "faithful", "cifar10", 0.7, 0.8, published=0.84), arm("ours", "ours", "digits", 0.9, 0.95)]
     assert "published" not in headline({"arms": arms, "against": []})[1]
     assert headline({"arms": [], "against": []})[0] == "No arm of this study finished."
+
+
+def test_arms_with_classes_of_their_own_are_not_chosen_among() -> None:
+    arms = [
+        arm("far", "ours", "tiny-imagenet", 0.97, 0.99, classes=["bus", "fish"]),
+        arm("near", "ours", "tiny-imagenet", 0.83, 0.87, classes=["cat", "other cat"]),
+    ]
+    first, rest = headline({"arms": arms, "against": []})
+    assert "85.0" in first and "98.0" in first
+    assert rest == "(near to far)."
+
+
+def test_the_time_of_start_weights_is_told() -> None:
+    base = {"name": "base", "start": "", "cost": {"seconds": 200.0}}
+    middle = {"name": "middle", "start": "arm:base", "cost": {"seconds": 3.0}}
+    last = {"name": "last", "start": "arm:middle", "cost": {"seconds": 4.0}}
+    said = _before(last, [base, middle, last])
+    assert said.index("for middle") < said.index("for base")
+    assert _before(base, [base, middle, last]) == ""
+
+
+def test_twins_that_we_drew_apart_are_not_blamed_on_the_publisher() -> None:
+    drawn, published = ({"n": {"leaks": 7}, "pictures": {"test_share": share}} for share in (0.3, 0.0))
+    assert _leaks([published]) == "7 test pictures also stand in training, as the data set was published."
+    assert _leaks([drawn]) == "7 test pictures also stand in training."

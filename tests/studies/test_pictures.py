@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lightmeter.errors import DataError
 from lightmeter.nouns.dataset import Dataset, Provenance
@@ -100,6 +102,21 @@ class TestMaterials:
         assert len(data.train_rows) == len(split.train)
         labels = Counter(data.pack.labels[data.pack.rows(split.test)].tolist())
         assert set(labels.values()) == {12}
+
+    def test_a_test_part_that_we_drew_has_no_twin_in_training(self, tmp_path: Path) -> None:
+        for label in range(2):
+            for number in range(20):
+                twin = number % 10 if label == 0 else number  # of the first class every picture is there twice
+                shade = np.full((8, 8), 12 * twin + 5 * label, np.uint8)
+                place = tmp_path / f"class {label}" / f"{number}.png"
+                place.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(shade).save(place)
+        data, split = Materials().data(Pictures(str(tmp_path), 8, channels=1, test_share=0.5), 0)
+        pixels = data.pack.pixels
+        test = {pixels[row].tobytes() for row in data.pack.rows(split.test)}
+        assert not split.leaks
+        assert len(split.train) > 5
+        assert test.isdisjoint(pixels[row].tobytes() for row in data.pack.rows((*split.train, *split.val)))
 
     def test_the_same_pictures_are_opened_packed_and_split_once(self) -> None:
         materials = Materials()

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_1samp
 
 from lightmeter.errors import DataError
 from lightmeter.nouns.evaluation import Evaluation
-from lightmeter.studies.results import Point, apart, judge, knee, mean_accuracy
+from lightmeter.studies.results import Point, apart, beside, judge, knee, mean_accuracy
 
 
 def scored(right: list[int], n: int, *, ids: str = "p") -> Evaluation:
@@ -61,10 +61,32 @@ class TestJudge:
         base = scored(list(range(50)), 100)
         first = {0: base, 1: base}
         found = judge(first, {0: scored(list(range(90)), 100), 1: scored(list(range(48)), 100)})
-        assert found.comparison.p < 0.05
-        assert found.disagree
+        assert found.disagree  # the pictures alone would call it better
+        assert (found.comparison.low, found.comparison.high) == (-1, 1)
         assert found.comparison.verdict == "not distinguishable"
         assert "1 of 2 seeds" in found.sentence("a", "b")
+
+    def test_a_verdict_needs_the_seeds_too(self) -> None:
+        """All three ahead, but one by far: Student's t of 2, 30 and 2 points is p = 0.35."""
+        base = scored(list(range(100)), 400)
+        found = judge(
+            dict.fromkeys(range(3), base),
+            {seed: scored(list(range(100 + more)), 400) for seed, more in enumerate((8, 120, 8))},
+        )
+        assert found.comparison.verdict == "not distinguishable"
+        assert found.comparison.p == pytest.approx(ttest_1samp([0.02, 0.3, 0.02], 0).pvalue)
+        assert found.comparison.low < 0 < found.comparison.high
+        assert "3 of 3 seeds, by +2.00 to +30.00 points" in found.sentence("a", "b")
+
+    def test_equals_are_rarely_told_apart_however_much_seeds_scatter(self) -> None:
+        draw = np.random.default_rng(0)
+
+        def arm() -> dict[int, Evaluation]:
+            shares = np.clip(draw.normal(0.7, 0.03, 3), 0, 1)
+            return {seed: scored(np.flatnonzero(draw.random(500) < s).tolist(), 500) for seed, s in enumerate(shares)}
+
+        verdicts = [judge(arm(), arm()).comparison.verdict for _ in range(60)]
+        assert sum(verdict != "not distinguishable" for verdict in verdicts) <= 6  # 3 are expected at most
 
     def test_only_seeds_that_both_have_count(self) -> None:
         one = scored([0], 10)
@@ -145,3 +167,12 @@ class TestKnee:
         first, second = knee(points, by_gap(points, 0.01))["steps"]
         assert first["tenth"] == pytest.approx(5.0)  # 100 s for 2 points are 20 tenths
         assert second["tenth"] is None
+
+
+@pytest.mark.parametrize(
+    ("pictures", "low", "verdict"),
+    [(300, 1.0, "not distinguishable"), (100_000, 1.0, "better"), (100_000, 0.9, "not distinguishable")],
+)
+def test_seeds_that_agree_leave_the_doubt_of_few_pictures(pictures: int, low: float, verdict: str) -> None:
+    """Of 300 pictures all right the Wilson interval begins at 98.7 %."""
+    assert beside({"mean": 1.0, "low": low, "high": 1.0}, pictures, 0.996) == verdict

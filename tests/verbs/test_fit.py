@@ -101,6 +101,25 @@ def test_learning_happens_and_the_best_weights_are_kept() -> None:
     assert (again.accuracy, again.loss) == (best.val_accuracy, pytest.approx(best.val_loss))
 
 
+def test_the_last_weights_are_kept_where_the_recipe_says_so() -> None:
+    made = recipe(epochs=4.0, keep="last")
+    state, batches = fresh(made), DigitBatches(made)
+    for epoch in fit(state, made, batches, PLAIN, steps(state, made, batches, PLAIN), CLASSES):
+        assert epoch.best
+        assert all(torch.equal(state.best[name], tensor) for name, tensor in state.module.state_dict().items())
+        state.counters.best_accuracy = 2.0  # no later epoch can be better than that
+    assert epoch.epoch == 4
+    assert state.counters.best_epoch == 1
+
+
+def test_an_epoch_counts_what_an_earlier_process_spent_on_it() -> None:
+    made = recipe(epochs=1.0)
+    state, batches = fresh(made), DigitBatches(made)
+    state.counters.waited, state.counters.computed = 40.0, 60.0
+    (epoch,) = fit(state, made, batches, PLAIN, steps(state, made, batches, PLAIN), CLASSES)
+    assert 100 < epoch.seconds < 200
+
+
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_leaves_the_weights_finite() -> None:
     made = recipe(optimizer=Optimizer(name="sgd", lr=1e12, bias_lr=1e12, head_lr=1e12))
     state = fresh(made)
