@@ -11,6 +11,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from lightmeter.nouns.evaluation import wilson
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "results.md"
 PERFORMANCE = ROOT / "docs" / "performance.md"
@@ -20,12 +22,13 @@ _PLACE = re.compile(r"<!-- results: (\S+) -->\n.*?<!-- end -->\n", re.DOTALL)
 
 _HEAD = """# Results
 
-What `lightmeter train` reaches, each line from a record in `records/`: the command, logs, plans, epochs and versions.
+What `lightmeter train` reaches, each line from a record in `records/`: the command, logs, plans, epochs and versions,
+where a note below says nothing else.
 Accuracy is the mean over seeds on the official test split (`digits`: a drawn fifth; `imagenette` and `tiny-imagenet`:
 their `val`), which each run opened once; the interval is Student's over seeds, or of one run that of its test pictures
-(Wilson's). Clean is the mean accuracy on those test pictures that the start weights cannot have seen. Time is
-wall-clock, from process start to the last file written: start-up, decoding, measuring, training, export, its exam,
-scoring and the report.
+(Wilson's). Clean is the mean accuracy on those test pictures that the start weights cannot have seen, with the Wilson
+interval of so many pictures. Time is wall-clock, from process start to the last file written: start-up, decoding,
+measuring, training, export, its exam, scoring and the report; **bold** where it went over the budget.
 
 | data | command | seeds | test accuracy | 95 % interval | clean | each seed | longest | budget | peak memory |
 |---|---|---|---|---|---|---|---|---|---|
@@ -35,8 +38,8 @@ _READ = """
 How to read them:
 
 * The weights that `--start` names were trained on ImageNet, and 3,791 of Imagenette's 3,925 validation pictures carry
-  the names of ImageNet *training* files: the start weights have seen them. That line says how well the head was
-  trained, not how well the model would do on new pictures.
+  the names of ImageNet *training* files: the start weights have seen them. Those lines say how well a known network was
+  fitted, not how well the model would do on new pictures.
 * The copy of CIFAR-10 that was measured holds 49,059 of the 50,000 training and 9,806 of the 10,000 test pictures.
 """
 
@@ -124,6 +127,7 @@ def _row(name: str, record: dict[str, Any]) -> str:
     low, high = interval or (test["low"], test["high"])
     low_high = f"{100 * low:.2f} to {100 * min(1.0, high):.2f} %" + ("" if interval else ", one run")
     each = ", ".join(f"{100 * result['test']['accuracy']:.2f}" for result in record["results"])
+    most, budget = record["wall_seconds_most"], record["results"][0]["budget"]
     peak = max(result["peak_memory_mib_at_most"] for result in record["results"]) / 1024
     cells = (
         f"{record['command'].split()[2]} (n = {record['images_tested']:,})",
@@ -133,8 +137,8 @@ def _row(name: str, record: dict[str, Any]) -> str:
         low_high,
         _clean(record),
         each,
-        f"{record['wall_seconds_most']:.0f} s",
-        f"{record['results'][0]['budget']:.0f} s",
+        f"**{most:.1f} s**" if most > budget else f"{most:.0f} s",
+        f"{budget:.0f} s",
         f"{peak:.1f} GiB",
     )
     return f"| {' | '.join(cells)} |\n"
@@ -145,7 +149,9 @@ def _clean(record: dict[str, Any]) -> str:
     scores = [one["accuracy"] for one in found if one["accuracy"] is not None]
     if not scores or "--start" not in record["command"]:
         return ""
-    return f"{100 * sum(scores) / len(scores):.2f} % (n = {found[0]['n']:,})"
+    mean, n = sum(scores) / len(scores), found[0]["n"]
+    low, high = wilson(mean * n, n)  # of so few pictures, which all seeds share: wider than what seeds differ by
+    return f"{100 * mean:.2f} % ({100 * float(low):.2f} to {100 * float(high):.2f}; n = {n:,})"
 
 
 def _machine(environment: dict[str, Any]) -> str:

@@ -7,7 +7,10 @@ from lightmeter.recipes import Facts
 from lightmeter.studies.base import Arm, MakeRecipe, Pictures, Scale, Study
 from lightmeter.studies.settings import SEEDS, SMOKE, TWO_CLASSES, at, faithful, fast, tiny, width
 
-_ASSUMED = "Adam at 0.0001: the publication does not say."
+_ASSUMED = (
+    "Adam at 0.0001 and pixels brought to ImageNet's mean and deviation: the publication does not say. The first "
+    "filter's stride pads all four borders, Keras' the lower and right one."
+)
 
 
 def alexnet() -> Study:

@@ -64,7 +64,8 @@ def _arms(scale: Scale) -> tuple[Arm, ...]:
             start=MOBILENET,
             note=(
                 "Dense 64, dropout, dense 10; Adam at 0.0001. Batches of 32 and dropout of 0.2: the publication does "
-                "not say. Features are computed once and brought to mean 0 and deviation 1."
+                "not say. Features are computed once and brought to mean 0 and deviation 1. The weights are those of "
+                "the ONNX model zoo, with its scale of pixels and its borders, not Keras'."
             ),
         ),
         Arm(

@@ -1,0 +1,126 @@
+"""More load than a server can bear, and less for long: `python -m bench.serve.stress BUNDLE overload|soak`.
+
+Capacity is the highest rate at which 99 of 100 answers come within 100 ms and none is refused, sought by halving.
+"overload" then sends twice as much for a minute: nothing may crash or grow, those who are let in are served as fast as
+before (p99 at most twice that without load), and the others are refused within 50 ms. "soak" sends 70 % of it for ten
+minutes: neither memory nor open files may grow. Load comes from a process of its own and waits for no answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import multiprocessing
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.serve.process import Server, free_port, lightmeter, serving
+from bench.serve.record import keep
+from lightmeter.serving.load import Level, level, sample
+
+DEADLINE = 100.0  # milliseconds at p99
+_LOOK_SECONDS = 5.0
+_GROWTH = 1.10
+_REFUSED_WITHIN = 50.0  # milliseconds
+_SLOWER = 2.0
+
+
+def main() -> None:
+    """Run it and keep the record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("what", choices=["overload", "soak"])
+    parser.add_argument("--seconds", type=float, default=0.0, help="60 for overload, 600 for soak")
+    asked = parser.parse_args()
+    port = free_port()
+    with serving(lightmeter(asked.bundle, port), port) as server:
+        found = (overload if asked.what == "overload" else soak)(server, asked.seconds)
+    keep(asked.what, f"python -m bench.serve.stress BUNDLE {asked.what}", found)
+    sys.exit(0 if found["right"] else 1)
+
+
+def send(url: str, rate: float, seconds: float, body: bytes | None = None) -> Level:
+    """Load from a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_level, (url, body or sample(), rate, seconds))
+
+
+def _level(url: str, body: bytes, rate: float, seconds: float) -> Level:
+    return asyncio.run(level(url, body, rate, seconds))
+
+
+def capacity(url: str, body: bytes | None = None) -> tuple[float, list[Level]]:
+    """The highest rate that is borne, and all levels that were tried."""
+    tried: list[Level] = []
+
+    def borne(rate: float) -> bool:
+        tried.append(send(url, rate, _LOOK_SECONDS, body))
+        one = tried[-1]
+        return one.p99 <= DEADLINE and one.shed + one.failed == 0
+
+    low, high = 0.0, 8.0
+    while borne(high):
+        low, high = high, 2 * high
+    while high > 1.08 * low and high > 1:
+        middle = (low + high) / 2
+        low, high = (middle, high) if borne(middle) else (low, middle)
+    return low, tried
+
+
+def overload(server: Server, seconds: float) -> dict[str, Any]:
+    """Twice the capacity for a minute."""
+    most, tried = capacity(server.url)
+    alone = send(server.url, max(1.0, 0.1 * most), _LOOK_SECONDS)
+    before = server.memory
+    over = send(server.url, 2 * most, seconds or 60.0)
+    after = server.memory
+    checks = {
+        "alive": server.alive,
+        "memory flat": after <= _GROWTH * before,
+        "accepted as fast": over.p99 <= _SLOWER * alone.p99,
+        "refused soon": over.refusal_p99 <= _REFUSED_WITHIN,
+        "nothing failed": over.failed == 0,
+    }
+    return {
+        "capacity": round(most, 1),
+        "tried": [one.document() for one in tried],
+        "alone": alone.document(),
+        "at twice": over.document(),
+        "memory_mib": [round(before, 1), round(after, 1)],
+        "checks": checks,
+        "right": all(checks.values()),
+    }
+
+
+def soak(server: Server, seconds: float) -> dict[str, Any]:
+    """70 % of the capacity for ten minutes, looked at every minute."""
+    most, _ = capacity(server.url)
+    until = time.monotonic() + (seconds or 600.0)
+    levels: list[Level] = []
+    memory: list[float] = []
+    files: list[int] = []
+    while time.monotonic() < until:
+        levels.append(send(server.url, 0.7 * most, min(60.0, max(1.0, until - time.monotonic()))))
+        memory.append(server.memory)
+        files.append(server.files)
+    checks = {
+        "alive": server.alive,
+        "memory flat": memory[-1] <= _GROWTH * memory[0],
+        "files flat": files[-1] <= files[0] + 2,
+        "nothing failed": all(one.failed == 0 for one in levels),
+    }
+    return {
+        "capacity": round(most, 1),
+        "rate": round(0.7 * most, 1),
+        "levels": [one.document() for one in levels],
+        "memory_mib": [round(value, 1) for value in memory],
+        "open_files": files,
+        "checks": checks,
+        "right": all(checks.values()),
+    }
+
+
+if __name__ == "__main__":
+    main()
