@@ -67,9 +67,9 @@ def serving(
                 process.wait()
 
 
-def lightmeter(bundle: Path, port: int) -> list[str]:
-    """The command that serves a bundle without a line for each request."""
-    words = ["serve", str(bundle), "--port", str(port), "--no-log"]
+def lightmeter(bundle: Path, port: int, *, name: str = "") -> list[str]:
+    """The command that serves a bundle, under a name if one is given, without a line for each request."""
+    words = ["serve", f"{name}={bundle}" if name else str(bundle), "--port", str(port), "--no-log"]
     return [sys.executable, "-m", "lightmeter", *words]
 
 

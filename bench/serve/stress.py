@@ -13,6 +13,7 @@ import asyncio
 import multiprocessing
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,26 +42,35 @@ def main() -> None:
     sys.exit(0 if found["right"] else 1)
 
 
-def send(url: str, rate: float, seconds: float, body: bytes | None = None) -> Level:
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request: where to, of which content type, and its body."""
+
+    path: str = "/v1/predict"
+    kind: str = "application/octet-stream"
+    body: bytes = field(default_factory=sample)
+
+
+def send(url: str, rate: float, seconds: float, ask: Ask | None = None) -> Level:
     """Load from a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_level, (url, body or sample(), rate, seconds))
+        return pool.apply(_level, (url, ask or Ask(), rate, seconds))
 
 
-def _level(url: str, body: bytes, rate: float, seconds: float) -> Level:
-    return asyncio.run(level(url, body, rate, seconds))
+def _level(url: str, ask: Ask, rate: float, seconds: float) -> Level:
+    return asyncio.run(level(url, ask.body, rate, seconds, path=ask.path, kind=ask.kind))
 
 
-def capacity(url: str, body: bytes | None = None) -> tuple[float, list[Level]]:
-    """The highest rate that is borne, and all levels that were tried."""
+def capacity(url: str, ask: Ask | None = None, *, first: float = 8.0) -> tuple[float, list[Level]]:
+    """The highest rate that is borne, and all levels that were tried; `first` is where to begin."""
     tried: list[Level] = []
 
     def borne(rate: float) -> bool:
-        tried.append(send(url, rate, _LOOK_SECONDS, body))
+        tried.append(send(url, rate, _LOOK_SECONDS, ask))
         one = tried[-1]
-        return one.p99 <= DEADLINE and one.shed + one.failed == 0
+        return one.answered > 0 and one.p99 <= DEADLINE and one.shed + one.failed == 0
 
-    low, high = 0.0, 8.0
+    low, high = 0.0, first
     while borne(high):
         low, high = high, 2 * high
     while high > 1.08 * low and high > 1:

@@ -68,8 +68,21 @@ def sample(side: int = 256) -> bytes:
     return stream.getvalue()
 
 
-async def level(address: str, body: bytes, rate: float, seconds: float, *, key: str = "", seed: int = 0) -> Level:
+async def level(
+    address: str,
+    body: bytes,
+    rate: float,
+    seconds: float,
+    *,
+    key: str = "",
+    seed: int = 0,
+    path: str = "/v1/predict",
+    kind: str = "application/octet-stream",
+) -> Level:
     """Send a picture `rate` times a second on average, for so many seconds, at random times.
+
+    Args:
+        path, kind: where to, and the content type, for a server of another make.
 
     Raises:
         UsageError: no such address.
@@ -78,8 +91,8 @@ async def level(address: str, body: bytes, rate: float, seconds: float, *, key: 
     if place.scheme != "http" or not place.hostname:
         raise UsageError(f"{address!r} is no address that can be loaded.", "http://HOST:PORT")
     head = (
-        f"POST {place.path.rstrip('/')}/v1/predict HTTP/1.1\r\nHost: {place.netloc}\r\n"
-        f"Content-Type: application/octet-stream\r\nContent-Length: {len(body)}\r\n"
+        f"POST {place.path.rstrip('/')}{path} HTTP/1.1\r\nHost: {place.netloc}\r\n"
+        f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
         + (f"Authorization: Bearer {key}\r\n" if key else "")
         + "\r\n"
     )
