@@ -1,8 +1,8 @@
 """Requests a second that a server bears at p99 <= 100 ms, beside other servers: `python -m bench.serve.against`.
 
 Each side is searched for its capacity (see `stress`) in turns, A-B-A-B, with all others stopped, on the same cores and
-with the same picture, network and weights: MobileNetV2 at 160 px. Load comes from a process of its own and, as people do,
-waits for no answer. The ratio is of medians, its interval from resampling the pairs.
+with the same picture, network and weights: MobileNetV2 at 160 px. Load comes from a process of its own and waits for
+no answer, as people do. The ratio is of medians, its interval from resampling the pairs.
 """
 
 from __future__ import annotations
