@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
+import cv2
 import torch
 from torch import Tensor
 
 from lightmeter.augment.base import Drawn
 
-_CHUNK_BYTES = 1 << 19  # of pixels: as floats, with a copy or two, they still lie in a core's cache
+_CHUNK_BYTES = 1 << 18  # of pixels: with a copy or two they still lie in a core's cache
 
 Change = Callable[[Tensor, Drawn], Tensor]
 
@@ -58,4 +59,5 @@ def _through(pixels: Tensor, changes: Sequence[tuple[Change, Drawn]], part: slic
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     """Threads that each compute alone: cores are shared out by chunks, not within an operation."""
+    cv2.setNumThreads(1)  # of the whole process, in which nothing else calls OpenCV
     return ThreadPoolExecutor(threads, "augment", initializer=torch.set_num_threads, initargs=(1,))

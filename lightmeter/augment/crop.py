@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import cv2
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -50,23 +51,21 @@ class RandomResizedCrop:
         """See `Augmentation`."""
         if pixels.device.type != "cpu":
             return sampled(pixels, drawn["box"]), targets
-        _, height, width, _ = pixels.shape
-        planes = pixels.permute(0, 3, 1, 2)  # [N, C, S, S]: only the order of the axes changes
-        # One by one: PyTorch has a kernel for bytes that is several times faster than sampling a batch of floats.
-        cut = [
-            F.interpolate(
-                planes[index : index + 1, :, top : top + tall, left : left + wide], (height, width), mode="bilinear"
-            )
-            for index, (top, left, tall, wide) in enumerate(drawn["box"].tolist())
-        ]
-        whole = torch.cat(cut)
-        if whole.is_floating_point():
-            whole.clamp_(0, 255)  # weights may add up to a hair more than one
-        return whole.permute(0, 2, 3, 1).contiguous(), targets
+        _, height, width, channels = pixels.shape
+        result = torch.empty_like(pixels)
+        pictures, cut = pixels.numpy(), result.numpy()
+        for index, (top, left, tall, wide) in enumerate(drawn["box"].tolist()):
+            box = pictures[index, top : top + tall, left : left + wide]
+            # Only whole bytes and float32 come here, both of which OpenCV knows.
+            cut[index] = cv2.resize(box, (width, height)).reshape(height, width, channels)
+        return result, targets
 
 
 def sampled(pixels: Tensor, box: Tensor) -> Tensor:
-    """Boxes int64[N, 4] of pictures [N, S, S, C], resized for the whole batch at once, as a GPU wants it."""
+    """Boxes int64[N, 4] of pictures [N, S, S, C], resized for the whole batch at once, as a GPU wants it.
+
+    OpenCV's bilinear filter one by one, which is several times faster on a processor, agrees to a grey level.
+    """
     n, height, width, _ = pixels.shape
     top, left, tall, wide = box.to(torch.float32).unsqueeze(2).unbind(1)  # [N, 1] each
     # Centres of pixels, kept inside the box, so that nothing beyond it comes in; then grid_sample's own count, from

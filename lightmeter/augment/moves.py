@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import cv2
 import torch
 from torch import Tensor
 
@@ -88,12 +89,12 @@ class Shift:
 
 
 def _mirror(pixels: Tensor, mirrored: Tensor) -> Tensor:
-    planes = pixels.permute(0, 3, 1, 2)  # seen in this order, whole rows are turned at a time
     if pixels.device.type != "cpu":
-        return torch.where(each(mirrored), planes.flip(3).permute(0, 2, 3, 1), pixels)
+        return torch.where(each(mirrored), pixels.flip(2), pixels)
     result = pixels.clone()
+    turned = result.numpy()
     for index in mirrored.nonzero().flatten().tolist():  # cheaper than gathering them, and putting them back
-        result[index] = planes[index].flip(2).permute(1, 2, 0)
+        turned[index] = cv2.flip(turned[index], 1).reshape(turned[index].shape)
     return result
 
 

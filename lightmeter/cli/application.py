@@ -14,7 +14,7 @@ from lightmeter.cli import checks, data, serving, show, studies, training, weigh
 from lightmeter.errors import LightmeterError, UsageError
 
 EXTRAS = {
-    "train": ("h5py", "jinja2", "matplotlib", "onnx", "onnxscript", "pyarrow", "scipy", "sklearn", "torch"),
+    "train": ("cv2", "h5py", "jinja2", "matplotlib", "onnx", "onnxscript", "pyarrow", "scipy", "sklearn", "torch"),
     "serve": ("fastapi", "multipart", "prometheus_client", "python_multipart", "starlette", "uvicorn"),
 }
 """extra -> the top-level modules that it brings."""

@@ -17,7 +17,17 @@ from lightmeter.verbs.environment import environment
 
 LIBRARIES = {
     "base": ("numpy", "onnxruntime", "pillow", "pydantic", "rich", "safetensors", "typer"),
-    "train": ("torch", "onnx", "onnxscript", "scikit-learn", "scipy", "matplotlib", "jinja2", "pyarrow"),
+    "train": (
+        "torch",
+        "onnx",
+        "onnxscript",
+        "opencv-python-headless",
+        "scikit-learn",
+        "scipy",
+        "matplotlib",
+        "jinja2",
+        "pyarrow",
+    ),
     "serve": ("fastapi", "uvicorn", "prometheus-client", "python-multipart"),
 }
 """extra -> the libraries that it brings."""

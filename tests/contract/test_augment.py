@@ -70,8 +70,9 @@ def test_shape_type_bounds_and_targets_hold(name: str, channels: int, size: int,
 def test_bytes_and_floats_agree(name: str) -> None:
     pixels, targets = batch()
     whole, exact = run(name, pixels, targets)[0], run(name, pixels.float(), targets)[0]
-    twice = name == "random_resized_crop"  # it rounds bytes between its two passes, as Pillow does
-    assert (whole.float() - exact).abs().max() <= (1.01 if twice else 0.501)
+    quick = name in ("colour", "random_resized_crop")  # their kernels for bytes count in whole numbers
+    assert (whole.float() - exact).abs().max() <= (1.01 if quick else 0.501)
+    assert (whole.float() - exact).abs().mean() <= 0.3  # of exact rounding: 0.25
 
 
 @every_augmentation
