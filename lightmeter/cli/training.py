@@ -231,13 +231,30 @@ def export(
         Path | None,
         typer.Option(metavar="FOLDER", help="Write a model repository for Triton there.", show_default=False),
     ] = None,
+    any_size: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write an ONNX file that resizes for itself there.", show_default=False),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write a run's bundle again from its best weights.
 
     It must pass its exam, or nothing is left behind. In 8 bits it is calibrated and scored anew, and refused where it
-    loses more than half a point on validation.
+    loses more than half a point on validation. The file for any size takes whole pictures uint8[N, H, W, C], upright.
     """
+    if any_size is not None:
+        from lightmeter.verbs.any_size import export_any_size
+
+        found = export_any_size(run, any_size)
+        if json:
+            show.emit(found.document())
+            return
+        show.line(f"{found.file}", "bold")
+        show.line(
+            f"exam passed: {found.n} pictures, at most {found.grey_levels:.2f} grey levels off on average, largest "
+            f"difference of logits {found.max_abs_diff:.2g}"
+        )
+        return
     if triton is not None:
         from lightmeter.verbs.triton import export_triton
 

@@ -53,6 +53,11 @@ Level = Annotated[int, Field(ge=0, le=255)]
 Box = tuple[float, float, float, float]
 
 
+def _all_of_it(width: int, height: int) -> float:
+    """One source pixel for each that is wanted: nothing is decoded at a fraction."""
+    return 1.0
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Canvas:
     """A picture ready for a model.
@@ -110,6 +115,17 @@ class Preprocess(BaseModel):
         if decoded.turn in _TRANSPOSING:
             width, height = height, width
         return Canvas(self._fitted(decoded), width, height, decoded.notes)
+
+    def upright(self, data: bytes) -> NDArray[np.uint8]:
+        """The whole picture uint8[H, W, C], turned upright and without alpha, as it is before it is resized.
+
+        Raises:
+            BadImageError: as `canvas`.
+        """
+        decoded = decode(data, channels=self.channels, wanted=_all_of_it, background=self.background)
+        image = decoded.image if decoded.turn is None else decoded.image.transpose(decoded.turn)
+        pixels = np.asarray(image, np.uint8)
+        return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], self.channels, axis=2)
 
     def _ready(self, data: bytes) -> NDArray[np.uint8] | None:
         """The pixels of a PGM or PPM that already is a canvas, without a decoder: as array sources hand them out."""
