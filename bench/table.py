@@ -1,7 +1,7 @@
-"""records/ to docs/results.md, docs/performance.md and the results in docs/experiments/: `python -m bench.table`.
+"""records/ to docs/results.md, docs/performance.md and the tables of other pages: `python -m bench.table`.
 
-No number in the guide is typed by hand. A page of docs/experiments holds, for each study that it tells of, the lines
-`<!-- results: NAME -->` and `<!-- end -->`; what stands between them is made here from the newest record.
+A page of docs/experiments holds, for each study that it tells of, the lines `<!-- results: NAME -->` and
+`<!-- end -->`; what stands between them is made here from the newest record. So is the table of honest-numbers.md.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "results.md"
 PERFORMANCE = ROOT / "docs" / "performance.md"
 EXPERIMENTS = ROOT / "docs" / "experiments"
+HONEST = ROOT / "docs" / "honest-numbers.md"
 
 _PLACE = re.compile(r"<!-- results: (\S+) -->\n.*?<!-- end -->\n", re.DOTALL)
 
@@ -107,7 +108,33 @@ def filled(text: str) -> str:
     return _PLACE.sub(lambda place: f"<!-- results: {place[1]} -->\n{_result(place[1])}<!-- end -->\n", text)
 
 
+def _likeness() -> str:
+    """How well near duplicates are found, from the newest record of bench.likeness."""
+    newest = sorted(ROOT.glob("records/*-likeness/found.json"))[-1]
+    record = json.loads(newest.read_text())
+    sets = record["sets"]
+    rows = [
+        ("", [f"{name} {one['side']} px" for name, one in sets.items()]),
+        ("training pictures searched", [f"{one['training']:,}" for one in sets.values()]),
+        *(
+            (f"found after: {edit}", [f"{100 * one['found'][edit]:.1f} %" for one in sets.values()])
+            for edit in next(iter(sets.values()))["found"]
+        ),
+        (
+            "held-out pictures called near duplicates",
+            [f"{o['called_twins']:,} of {o['held_out']:,}" for o in sets.values()],
+        ),
+        ("seconds of one core for that", [f"{one['processor_seconds']:.1f}" for one in sets.values()]),
+    ]
+    lines = [f"| {what} | {' | '.join(cells)} |" for what, cells in rows]
+    lines.insert(1, "|---" * (1 + len(sets)) + "|")
+    said = f"Record: `{newest.parent.relative_to(ROOT)}`. Measured on: {_machine(record['environment'])}."
+    return "\n".join(["", *lines, "", said, "", ""])
+
+
 def _result(study: str) -> str:
+    if study == "likeness":
+        return _likeness()
     of = {scale: sorted(ROOT.glob(f"records/*-study-{study}-{scale}/study.md")) for scale in ("cpu", "full")}
     records = [*of["cpu"], *of["full"]]  # the newest of the published size, where there is one
     if not records:
@@ -164,5 +191,5 @@ def _machine(environment: dict[str, Any]) -> str:
 if __name__ == "__main__":
     PAGE.write_text(page())
     PERFORMANCE.write_text(performance())
-    for path in sorted(EXPERIMENTS.glob("*.md")):
+    for path in [*sorted(EXPERIMENTS.glob("*.md")), HONEST]:
         path.write_text(filled(path.read_text()))

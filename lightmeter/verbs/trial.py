@@ -58,6 +58,8 @@ def trial(
         if run.has("result"):
             return run
     else:
+        if not run.epochs():
+            run.discard()  # what was begun and killed before its request stood there, which is written last
         run = Run.create(folder)
         split.save(folder / "split.json")
         run.write("data", data.dataset.summary())

@@ -195,6 +195,13 @@ class TestFailing:
         assert "Traceback" in (tmp_path / "arms" / "bug" / "seed-0" / "error.txt").read_text()
         assert "accuracy" in found.document["arms"][1]
 
+    def test_a_training_killed_before_its_request_is_begun_anew(self, tmp_path: Path) -> None:
+        folder = tmp_path / "arms" / "slow" / "seed-0"
+        Run.create(folder).write("recipe", {"key": "of nothing"})
+        found = run_study(toy(ARMS[0], seeds=(0,)), SMOKE, out=tmp_path)
+        assert found.document["complete"]
+        assert found.document["arms"][0]["accuracy"]
+
     def test_what_was_mended_is_trained_by_the_next_call(self, broken: tuple[Arm, ...], tmp_path: Path) -> None:
         _, wrong, after, _ = broken
         run_study(toy(wrong, after, seeds=(0,)), SMOKE, out=tmp_path)
