@@ -32,7 +32,7 @@ def epochs() -> Study:
             "full": "",
             "cpu": (
                 "for ResNet-50 45,000 of the 60,000 training pictures and 190 of 200 epochs, with a row for each of "
-                "the 10; two of three seeds. Ours learns from all pictures, in less time."
+                "the 10; two of three seeds. Ours learns from all pictures."
             ),
             "smoke": SMOKE,
         },
