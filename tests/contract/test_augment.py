@@ -146,19 +146,12 @@ def test_an_unknown_name_lists_what_there_is() -> None:
 
 
 @every_augmentation
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_batch_of_many_chunks_is_what_it_would_be_at_once(name: str, threads: int) -> None:
+def test_a_batch_of_many_chunks_is_what_it_would_be_at_once(name: str) -> None:
     part = AUGMENTATIONS[name]()
-    pixels, targets = batch(33, 96)
-    context = BatchContext(torch.arange(33), 1, 2, CLASSES, 5)
+    pixels, targets = batch(83, 96)  # 27,648 bytes each, of which 37 are a chunk
+    context = BatchContext(torch.arange(83), 1, 2, CLASSES, 5)
     whole = part.apply(pixels, targets, part.draw(pixels.shape, context, generator_of(5, 1, 2, 0)))
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(threads)
-        result = compose([AugmentChoice(name=name)])(pixels, targets, context, 5)
-        assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)
+    result = compose([AugmentChoice(name=name)])(pixels, targets, context, 5)
     assert (result[0].int() - whole[0].int()).abs().max() <= 1  # where a sum of another length rounds differently
     assert torch.equal(result[1], whole[1])
 
