@@ -43,7 +43,7 @@ class Size:
 
 SIZES = {"10 KB": Size(256, 85), "2 MB": Size(2600, 93)}
 MARKS = {"naive": 3.0, "litserve": 1.3, "bentoml": 1.3, "json": 10.0}
-"""What the ratio must be at least; of the servers in the middle, against the better one."""
+"""What the ratio must be at least."""
 
 
 def main() -> None:
