@@ -33,6 +33,7 @@ class Outcome:
         ours, theirs: one value a pair.
         ratio, low, high: of the medians, and its 95 % interval.
         details: what else is worth keeping, as plain JSON values.
+        sound: whether the row's other condition holds, such as no accuracy lost; without it no mark is cleared.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Outcome:
     low: float
     high: float
     details: Mapping[str, Any] = field(default_factory=dict)
+    sound: bool = True
 
     def document(self) -> dict[str, Any]:
         """{"id", "ratio", "low", "high", "pairs", "ours", "theirs"}: the medians of both sides."""

@@ -13,7 +13,15 @@ PEERS = {
     "litserve": ("litserve==0.2.19", "onnxruntime==1.31.1", "pillow==13.0.0", "numpy"),
     "bentoml": ("bentoml==1.4.40", "onnxruntime==1.31.1", "pillow==13.0.0", "numpy"),
     "schemathesis": ("schemathesis==4.32.5",),
-    "keras": ("keras==3.15.1", "tensorflow-cpu==2.21.0", "jax==0.10.2", "jaxlib==0.10.2", "torch==2.13.0", "pillow"),
+    "keras": (
+        "keras==3.15.1",
+        "tensorflow-cpu==2.21.0",
+        "jax==0.10.2",
+        "jaxlib==0.10.2",
+        "torch==2.13.0",
+        "pillow",
+        "safetensors",
+    ),
 }
 """What is installed for each, by name."""
 

@@ -31,5 +31,5 @@ class Row:
     run: Callable[[bool], Outcome]
 
     def met(self, outcome: Outcome) -> bool:
-        """Whether the whole interval clears the mark."""
-        return outcome.low >= self.must if self.better == "above" else outcome.high <= self.must
+        """Whether the whole interval clears the mark, and what must not be paid for it was not."""
+        return outcome.sound and (outcome.low >= self.must if self.better == "above" else outcome.high <= self.must)

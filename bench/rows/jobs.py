@@ -20,12 +20,12 @@ from bench.rows.base import Row
 _ENOUGH = 300.0  # seconds from which one pair is run, and the test pictures say how sure its ratio is
 
 
-def answered(command: list[str]) -> tuple[dict[str, Any], float]:
+def answered(command: list[str], **environment: str) -> tuple[dict[str, Any], float]:
     """The last line of what a command says, as JSON, and the seconds it took."""
     began = time.monotonic()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    told = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     done = subprocess.run(
-        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT, env=environment
+        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT, env=told
     )
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer, time.monotonic() - began

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -65,6 +66,22 @@ class Pack:
         """The rows of these ids, int64[n], in the order given. An id that is not there is a KeyError."""
         row = self._row
         return np.fromiter((row[id] for id in ids), np.int64)
+
+    def soon(self, rows: NDArray[np.int64]) -> None:
+        """Let the system read the canvases of these rows, int64[n], in the background; those in memory cost next to
+        nothing.
+
+        So a Pack larger than memory, or one that was made long ago, is read as fast as the disk can while the network
+        computes, in the same random order as any other.
+        """
+        mapped = getattr(self.pixels, "_mmap", None)
+        if not isinstance(mapped, mmap.mmap) or not hasattr(mapped, "madvise"):
+            return  # not from a file, or a system without such advice
+        begin = self.pixels.offset % mmap.ALLOCATIONGRANULARITY  # type: ignore[attr-defined]
+        size = self.pixels.strides[0]
+        for first in (begin + rows * size).tolist():
+            start = first - first % mmap.PAGESIZE
+            mapped.madvise(mmap.MADV_WILLNEED, start, first + size - start)
 
     @staticmethod
     def open(path: Path) -> Pack:

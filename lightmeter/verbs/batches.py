@@ -39,6 +39,10 @@ class Batches(Protocol):
         """Positions int64[B] among the training items -> inputs and soft targets float32[B, K]."""
         ...
 
+    def soon(self, chosen: Tensor) -> None:
+        """Positions int64[B] that `train` will be asked for some steps later: what is on disk can be read meanwhile."""
+        ...
+
     def val(self, batch_size: int) -> Iterator[Tensor]:
         """Inputs of the validation split, in order."""
         ...
@@ -84,6 +88,10 @@ class PixelBatches:
         context = BatchContext(torch.from_numpy(rows), epoch, step, self.num_classes)
         return self.augment(pixels, targets, context, self.seed)
 
+    def soon(self, chosen: Tensor) -> None:
+        """See `Batches`."""
+        self.pack.soon(self.train_rows[chosen.numpy()])
+
     def val(self, batch_size: int) -> Iterator[Tensor]:
         """See `Batches`."""
         for start in range(0, len(self.val_rows), batch_size):
@@ -123,6 +131,9 @@ class FeatureBatches:
         view = torch.randint(len(self.features), (len(chosen),), generator=generator).to(device)
         chosen = chosen.to(device)
         return self.features[view, chosen], soft_targets(self.labels[chosen], self.num_classes, self.label_smoothing)
+
+    def soon(self, chosen: Tensor) -> None:
+        """They are in memory."""
 
     def val(self, batch_size: int) -> Iterator[Tensor]:
         """See `Batches`."""

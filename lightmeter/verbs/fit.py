@@ -27,6 +27,7 @@ from lightmeter.verbs.execution import Execution
 from lightmeter.verbs.state import State
 
 _SMALLEST_MICRO_BATCH = 4
+_AHEAD = 2  # batches whose pictures are asked for before they are needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +93,11 @@ def steps(
     while counters.remaining >= batch_size / 2:
         generator = torch.Generator().manual_seed(seed_of(recipe.seed, counters.epoch, 0, -1))
         order = torch.randperm(batches.n, generator=generator)
+        batches.soon(order[counters.position :][: _AHEAD * batch_size])
         while counters.position + batch_size <= batches.n and counters.remaining >= batch_size / 2:
             start = time.perf_counter()
             chosen = order[counters.position : counters.position + batch_size]
+            batches.soon(order[counters.position + _AHEAD * batch_size :][:batch_size])
             inputs, targets = batches.train(chosen, counters.epoch, counters.step)
             ready = time.perf_counter()
             set_lr(state.optimizers, factor(counters.progress, recipe.schedule))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import mmap
+import os
 import shutil
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from lightmeter.errors import FormatError
 from lightmeter.nouns.pack import Pack, _lines, lines
@@ -36,6 +42,31 @@ def written(folder: Path, **changes: object) -> Path:
     return folder
 
 
+def forgotten(path: Path) -> bool:
+    """Have the system drop a file's pages from memory; whether they are gone, but for the first ones, read to open it."""
+    if not hasattr(os, "posix_fadvise"):
+        return False
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return not resident(np.load(path, mmap_mode="r"))[64:].any()
+
+
+def resident(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which pages of a mapped array are in memory."""
+    mapped = pixels._mmap  # type: ignore[attr-defined]
+    first = pixels.ctypes.data - pixels.ctypes.data % mmap.PAGESIZE
+    answer = (ctypes.c_ubyte * -(-len(mapped) // mmap.PAGESIZE))()
+    assert ctypes.CDLL(None).mincore(ctypes.c_void_p(first), ctypes.c_size_t(len(mapped)), answer) == 0
+    return (np.frombuffer(answer, np.uint8) & 1).astype(bool)
+
+
+def in_memory(pack: Pack) -> NDArray[np.bool_]:
+    """For each canvas of one page whether both pages that it lies on are in memory."""
+    pages = resident(pack.pixels)
+    return pages[: len(pack)] & pages[1 : len(pack) + 1]
+
+
 def test_a_pack_opens_as_it_was_written(tmp_path: Path) -> None:
     pack = Pack.open(written(tmp_path / "pack"))
     assert pack.ids == ("a/1", "b\n2") and pack.pixel_hashes == ("x", "y") and len(pack) == 2
@@ -44,6 +75,39 @@ def test_a_pack_opens_as_it_was_written(tmp_path: Path) -> None:
     assert pack.pixels[1, 0, 0, 0] == 64 and not pack.pixels.flags.writeable
     with pytest.raises(KeyError):
         pack.rows(["c"])
+
+
+def test_rows_asked_for_come_into_memory_and_no_others(tmp_path: Path) -> None:
+    folder, n, side = tmp_path / "pack", 4096, 64  # canvases of a page each, so that every one counts for itself
+    folder.mkdir()
+    np.save(folder / "canvases.npy", np.zeros((n, side, side, 1), np.uint8))
+    np.save(folder / "labels.npy", np.zeros(n, np.int64))
+    (folder / "ids.txt").write_bytes(lines(str(row) for row in range(n)))
+    (folder / "hashes.txt").write_bytes(lines("x" for _ in range(n)))
+    files = {file.name: file.stat().st_size for file in folder.iterdir()}
+    told = {"format": 1, "n": n, "dataset": "d", "files": files, "notes": {}, "bad": []}
+    told["preprocess"] = Preprocess(size=side, channels=1).model_dump(mode="json")
+    (folder / "pack.json").write_text(json.dumps(told))
+    if not forgotten(folder / "canvases.npy"):
+        pytest.skip("this system keeps files in memory (or has no advice on them)")
+
+    pack = Pack.open(folder)
+    rows = np.arange(100, n, 200)
+    assert not in_memory(pack)[rows].any()
+    pack.soon(rows)
+    deadline = time.monotonic() + 30
+    while not in_memory(pack)[rows].all() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    here = in_memory(pack)
+    assert here[rows].all() and here.sum() < 4 * len(rows)
+
+
+def test_rows_of_canvases_in_memory_need_no_asking(tmp_path: Path) -> None:
+    pack = Pack.open(written(tmp_path / "pack"))
+    replace(pack, pixels=np.array(pack.pixels)).soon(np.array([0, 1]))
+    pack.soon(np.array([], np.int64))
+    pack.soon(np.array([1, 0]))
+    assert pack.pixels[1, 0, 0, 0] == 64
 
 
 def test_a_number_from_the_future_is_refused_with_the_way_out(tmp_path: Path) -> None:

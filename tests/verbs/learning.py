@@ -42,6 +42,9 @@ class DigitBatches:
         self.val_ids = tuple(f"v{number}" for number in range(32))
         self.val_labels = self.labels[128:].numpy()
 
+    def soon(self, chosen: torch.Tensor) -> None:
+        """They are in memory."""
+
     def train(self, chosen: torch.Tensor, epoch: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Batches`."""
         from lightmeter.augment import BatchContext
