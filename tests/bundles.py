@@ -14,8 +14,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from lightmeter.models import build_model
+from lightmeter.models.views import MultiView
 from lightmeter.nouns.bundle import Bundle
+from lightmeter.nouns.examples import Examples
 from lightmeter.nouns.preprocess import Preprocess
+from lightmeter.nouns.recipe import ModelChoice
+from lightmeter.runners import Runner, features_of
 from lightmeter.verbs.export import write_bundle
 
 CLASSES = ("ant", "bee", "cat", "dog", "eel")
@@ -88,6 +93,22 @@ def _built(base: Path) -> Path:
     path = base / "shared" / "model.bundle"
     write_bundle(path, net(), **card())
     return path
+
+
+@functools.cache
+def with_examples(base: Path) -> Bundle:
+    """A bundle of an untrained network that carries seven training pictures."""
+    model = build_model(ModelChoice(name="whitened", width=0.25), len(CLASSES), channels=3, size=24)
+    canvases = np.stack([PREPROCESS.canvas(picture(seed)).pixels for seed in range(7)])
+
+    def examples(runner: Runner) -> Examples:
+        features = features_of(runner, canvases)
+        assert features is not None
+        return Examples(tuple(f"{seed}.jpg" for seed in range(7)), np.arange(7) % len(CLASSES), features, canvases)
+
+    path = base / "with-examples" / "model.bundle"
+    write_bundle(path, MultiView(model, 1).eval(), **card(examples=examples))
+    return Bundle.open(path)
 
 
 @pytest.fixture(scope="session")

@@ -224,6 +224,15 @@ def export(
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Bundle to write.", show_default="model.bundle in the run")
     ] = None,
+    examples: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=10_000,
+            metavar="N",
+            help="Let N training pictures travel with it, small, for its server to show the nearest.",
+        ),
+    ] = 0,
     int8: Annotated[
         bool, typer.Option("--int8", help="In 8 bits, to model-int8.bundle; says how fast that is here.")
     ] = False,
@@ -279,13 +288,15 @@ def export(
         return
     from lightmeter.verbs.again import export as write
 
-    document = write(run, out, progress=open_progress())
+    document = write(run, out, examples=examples, progress=open_progress())
     if json:
         show.emit(document)
         return
     exam = document["exam"]
     show.line(f"{document['bundle']}", "bold")
     show.line(f"exam passed: {exam['n']} pictures, largest difference {exam['max_abs_diff']:.2g}")
+    if document["examples"]:
+        show.line(f"{document['examples']:,} training pictures travel with it: whoever has the bundle can see them.")
 
 
 def _show_training(source: str, result: TrainResult) -> None:

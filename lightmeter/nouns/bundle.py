@@ -5,6 +5,7 @@
       model.onnx            uint8[N, S, S, C] raw pixels -> float32[N, K] logits; N is free, normalisation is inside
       weights.safetensors   the same weights by name, to start another training from
       seen.npz              hashes of the pictures it learned from; early bundles lack it
+      examples.npz          some training pictures, small; only where they were asked for
       exam/                 exam.json, canvases.npy, logits.npy, images/ (original files, as they came)
 
 `bundle.json` ends with a seal: the sha256 of its own bytes with the seal's 64 digits written as zeros. Seal and hashes

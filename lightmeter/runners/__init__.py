@@ -13,13 +13,20 @@ from lightmeter.nouns.bundle import Bundle
 from lightmeter.runners.onnx import open_onnx
 
 Runner = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""uint8[N, S, S, C] -> float32[N, K]; may be called from several threads at once. It may have `maps`, too."""
+"""uint8[N, S, S, C] -> float32[N, K]; may be called from several threads at once. It may have `maps` and `features`."""
 
 
 def maps_of(runner: Runner, pixels: NDArray[np.uint8]) -> NDArray[np.float32] | None:
     """uint8[N, S, S, C] -> the network's last maps float32[N, F, H, W]; None where the runner gives none."""
     maps = getattr(runner, "maps", None)
     found: NDArray[np.float32] | None = None if maps is None else maps(pixels)
+    return found
+
+
+def features_of(runner: Runner, pixels: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    """uint8[N, S, S, C] -> what the network's head sees, float32[N, F]; None where the runner does not give it."""
+    features = getattr(runner, "features", None)
+    found: NDArray[np.float32] | None = None if features is None else features(pixels)
     return found
 
 

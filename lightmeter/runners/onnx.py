@@ -55,7 +55,14 @@ class OnnxRunner:
 
     def maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """The network's last maps float32[N, F, H, W], or None where the graph gives none. Raises BundleError."""
-        return self._run(self._given[1:2], pixels)[0] if len(self._given) > 1 else None
+        return self._run(["maps"], pixels)[0] if "maps" in self._given else None
+
+    def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """What the network's head sees, float32[N, F], or None where the graph does not give it. Raises BundleError."""
+        if "features" in self._given:
+            return self._run(["features"], pixels)[0]
+        maps = self.maps(pixels)
+        return None if maps is None else maps.mean(axis=(2, 3))
 
     def _run(self, wanted: list[str], pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         assert pixels.dtype == np.uint8 and pixels.shape[1:] == self._shape, (pixels.dtype, pixels.shape)

@@ -47,6 +47,7 @@ def create_app(
     most = max(len(shelf.get(name).bundle.classes) for name in shelf.names)
     # As defaults and not in annotations: those are texts here, in which no local name would be found.
     topk_query = Query(min(5, most), ge=1, le=most)
+    neighbours_query = Query(0, ge=0, le=10, description="training pictures like it to add, where the model has some")
     model_query = Query(None, max_length=200, description="the model to ask; see /v1/models")
 
     @asynccontextmanager
@@ -68,18 +69,26 @@ def create_app(
 
     @app.post("/v1/predict", response_model=AnswerModel, responses=PROBLEMS, openapi_extra={"requestBody": REQUEST})
     async def predict(
-        request: Request, topk: int = topk_query, model: str | None = model_query, explain: bool = False
+        request: Request,
+        topk: int = topk_query,
+        model: str | None = model_query,
+        explain: bool = False,
+        neighbours: int = neighbours_query,
     ) -> Response:
-        """Say what each picture shows, and with `explain` where the evidence lies."""
+        """Say what each picture shows, and if asked where the evidence lies and which training pictures are like it."""
         with engine.enter(model) as served:
             images = await read_images(request, limits)
-            if explain and len(images) > limits.explained:
+            if (explain or neighbours) and len(images) > limits.explained:
                 raise Problem(422, "bad_parameter", f"At most {limits.explained} pictures are explained at once.")
+            if neighbours and served.neighbours is None:
+                raise Problem(422, "no_examples", "This model carries no training pictures; see export --examples.")
             found = await engine.answer(served, images)
             predictions = served.predictor.read([name for name, _ in images], found.logits, topk=topk)
             documents = [prediction.document() for prediction in predictions]
             if explain:
                 await engine.explain(served, found.canvases, documents)
+            if neighbours:
+                await engine.neighbours(served, found.canvases, documents, neighbours)
             engine.shadow(served, images, [prediction.label for prediction in predictions])
         abstained = sum(prediction.abstain for prediction in predictions)
         engine.metrics.images(label=len(predictions) - abstained, abstain=abstained)

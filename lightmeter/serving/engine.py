@@ -117,6 +117,19 @@ class Engine:
         except TimeoutError as error:
             raise self._late() from error
 
+    async def neighbours(
+        self, served: Served, canvases: NDArray[np.uint8], documents: list[dict[str, Any]], count: int
+    ) -> None:
+        """Put the nearest training pictures into each answer. Raises Problem (504)."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self.limits.answer_seconds):
+                found = await loop.run_in_executor(self._pool, alike, served, canvases, count)
+        except TimeoutError as error:
+            raise self._late() from error
+        for document, some in zip(documents, found, strict=True):
+            document["neighbours"] = some
+
     def shadow(self, served: Served, images: Images, labels: Sequence[str | None]) -> None:
         """Let the shadows answer a request as well, later and unseen, unless the server is busy."""
         for other in self.shelf.shadows_of(served.name) if not self.gate.busy else ():
@@ -153,6 +166,23 @@ def heat(served: Served, canvas: NDArray[np.uint8], label: str) -> dict[str, str
     stream = io.BytesIO()
     Image.fromarray((found.heat * 255).round().astype(np.uint8)).save(stream, "PNG")
     return {"label": label, "method": found.method, "heat_png": base64.b64encode(stream.getvalue()).decode()}
+
+
+def alike(served: Served, canvases: NDArray[np.uint8], count: int) -> list[list[dict[str, Any]]]:
+    """For each canvas the fields of its NeighbourModels."""
+    assert served.neighbours is not None
+    return [
+        [
+            {
+                "id": one.id,
+                "label": one.label,
+                "similarity": round(one.similarity, 4),
+                "picture_png": base64.b64encode(served.neighbours.picture(one.row)).decode(),
+            }
+            for one in some
+        ]
+        for some in served.neighbours.nearest(canvases, count)
+    ]
 
 
 def decode(served: Served, images: Sequence[tuple[str, bytes]]) -> NDArray[np.uint8]:

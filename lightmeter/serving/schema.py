@@ -15,8 +15,20 @@ class ExplanationModel(BaseModel):
     heat_png: str
 
 
+class NeighbourModel(BaseModel):
+    """A training picture that the network takes for like the one sent: a PNG in base64; a similarity of 1 is the same.
+
+    `id` is what the picture was called where the model was trained.
+    """
+
+    id: str
+    label: str
+    similarity: float
+    picture_png: str
+
+
 class PredictionModel(BaseModel):
-    """One prediction, as in `predict --json`, with an explanation where one was asked for."""
+    """One prediction, as in `predict --json`, with an explanation and neighbours where they were asked for."""
 
     file: str
     label: str | None
@@ -26,6 +38,7 @@ class PredictionModel(BaseModel):
     abstain: bool
     reason: str
     explanation: ExplanationModel | None = None
+    neighbours: list[NeighbourModel] | None = None
 
 
 class TimingsModel(BaseModel):

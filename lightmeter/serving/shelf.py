@@ -18,6 +18,7 @@ from lightmeter.serving.batcher import Batcher
 from lightmeter.serving.limits import Limits
 from lightmeter.serving.problems import Problem
 from lightmeter.verbs.explain import Explainer
+from lightmeter.verbs.neighbours import Neighbours
 from lightmeter.verbs.predict import Predictor
 from lightmeter.verbs.verify import ExamResult, sit_exam
 
@@ -34,6 +35,7 @@ class Served:
         self.predictor = Predictor(bundle)
         self.exam: ExamResult = sit_exam(bundle, self.predictor.runner)
         self.explainer = Explainer(self.predictor)
+        self.neighbours = Neighbours.of(bundle, self.predictor.runner)
         self.batcher = Batcher(self.predictor.runner, largest=limits.batch, longest_wait=limits.batch_seconds)
         self._users, self._retired = 0, False
         self._lock = threading.Lock()
@@ -68,7 +70,9 @@ class Served:
         """What anyone may know of it."""
         told = self.bundle.model_dump(mode="json", exclude={"files", "seal", "provenance"})
         past = {name: value for name, value in self.bundle.provenance.items() if name not in _PRIVATE}
-        return {"name": self.name, "bundle": self.bundle.seal, **told, "provenance": past, "exam": self.exam.document()}
+        examples = 0 if self.neighbours is None else len(self.neighbours.examples)
+        own = {"name": self.name, "bundle": self.bundle.seal, "examples": examples}
+        return {**own, **told, "provenance": past, "exam": self.exam.document()}
 
 
 class Shelf:

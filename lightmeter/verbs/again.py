@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,15 +13,17 @@ from lightmeter.errors import DataError, FormatError, UsageError
 from lightmeter.nouns.bundle import EXAM, Bundle
 from lightmeter.nouns.dataset import Dataset
 from lightmeter.nouns.evaluation import Evaluation
+from lightmeter.nouns.examples import Examples
 from lightmeter.nouns.files import read_json
 from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.places import cache_folder
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.nouns.run import Run
-from lightmeter.runners import open_runner
+from lightmeter.runners import Runner, open_runner
 from lightmeter.sources import open_source
 from lightmeter.verbs import contamination
 from lightmeter.verbs.evaluate import document, open_test, score
+from lightmeter.verbs.neighbours import gather
 from lightmeter.verbs.pack import pack
 from lightmeter.verbs.start import provenance
 from lightmeter.verbs.verify import bundle_in
@@ -96,15 +99,20 @@ def scored(path: Path, split: str) -> Evaluation:
     return Evaluation.load(file)
 
 
-def export(path: Path, out: Path | None = None, *, progress: Progress = SILENT) -> dict[str, Any]:
+def export(path: Path, out: Path | None = None, *, examples: int = 0, progress: Progress = SILENT) -> dict[str, Any]:
     """Write the bundle of a finished run again from its best weights, to `out` or in place of the one that it has.
 
+    Args:
+        examples: so many training pictures travel with it, small, for its server to show the nearest of. Whoever has
+            the bundle can look at them.
+
     Returns:
-        {"bundle", "exam": {"n", "max_abs_diff", "top1_flips"}}.
+        {"bundle", "examples", "exam": {"n", "max_abs_diff", "top1_flips"}}.
 
     Raises:
         ExamError: the exported graph does not answer as the trained model does; nothing is left behind.
         FormatError: the run is not finished.
+        SourceError, DataError: examples were asked for, and the run's pictures are gone or changed.
     """
     from safetensors.torch import load_file
 
@@ -136,8 +144,16 @@ def export(path: Path, out: Path | None = None, *, progress: Progress = SILENT) 
         provenance=provenance(run, recipe, data),
         exam=_exam_pictures(run, progress),
         seen=contamination.kept(run),
+        examples=_examples(run, examples, progress) if examples else None,
     )
-    return {"bundle": str(target), "exam": exam.document()}
+    return {"bundle": str(target), "examples": min(examples, len(run.split.train)), "exam": exam.document()}
+
+
+def _examples(run: Run, count: int, progress: Progress) -> Callable[[Runner], Examples]:
+    canvases = pack(
+        data_of(run, progress), run.recipe.preprocess, cache=cache_folder(), on_bad="quarantine", progress=progress
+    )
+    return lambda runner: gather(runner, canvases, run.split.train, count)
 
 
 def report(path: Path, *, progress: Progress = SILENT) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -34,10 +34,12 @@ from lightmeter.nouns.bundle import (
     Tolerance,
     write_card,
 )
+from lightmeter.nouns.examples import FILE as EXAMPLES
+from lightmeter.nouns.examples import Examples
 from lightmeter.nouns.files import atomic_folder, write_atomic, write_json
 from lightmeter.nouns.preprocess import Preprocess, describe
 from lightmeter.nouns.seen import FILE as SEEN
-from lightmeter.runners import open_runner
+from lightmeter.runners import Runner, open_runner
 from lightmeter.verbs.verify import ExamResult, sit_exam
 
 MOST_EXAM_IMAGES = 32
@@ -56,6 +58,7 @@ def write_bundle(
     provenance: dict[str, Any],
     exam: Sequence[tuple[str, bytes]],
     seen: bytes | None = None,
+    examples: Callable[[Runner], Examples] | None = None,
 ) -> ExamResult:
     """Write `module` and its exam to the folder `path`, replacing a bundle that stands there.
 
@@ -64,6 +67,7 @@ def write_bundle(
             its plain model's weights are kept under their own names.
         exam: (id, original file's bytes), at most 32; they travel with the bundle, metadata and all.
         seen: what the model has seen, as `nouns.seen` writes it.
+        examples: training pictures to travel with it, by the bundle's own runner.
 
     Raises:
         ExamError: the exported graph does not answer as the module does; nothing is left behind.
@@ -79,6 +83,9 @@ def write_bundle(
         if maps:
             assert isinstance(plain, Model)
             EXPORTERS["onnx"](_WithMaps(module, plain), folder / GRAPH, **sizes, outputs=("logits", "maps"))
+        elif examples is not None:
+            assert isinstance(plain, Model)
+            EXPORTERS["onnx"](_WithFeatures(module, plain), folder / GRAPH, **sizes, outputs=("logits", "features"))
         else:
             EXPORTERS["onnx"](module, folder / GRAPH, **sizes)
         # Each tensor on its own: safetensors refuses tensors that share memory.
@@ -105,7 +112,12 @@ def write_bundle(
         }
         write_card(folder, card)
         bundle = Bundle.open(folder)
-        return sit_exam(bundle, open_runner(bundle))
+        runner = open_runner(bundle)
+        passed = sit_exam(bundle, runner)
+        if examples is not None:
+            write_atomic(folder / EXAMPLES, examples(runner).dumps())
+            write_card(folder, card)
+        return passed
 
 
 class _WithMaps(nn.Module):
@@ -120,6 +132,18 @@ class _WithMaps(nn.Module):
         maps = self.model.maps(pixels)
         assert maps is not None
         return self.module(pixels), maps.to(torch.float32)
+
+
+class _WithFeatures(nn.Module):
+    """A module beside its model's features, where those are no mean of maps."""
+
+    def __init__(self, module: nn.Module, model: Model) -> None:
+        super().__init__()
+        self.module, self.model = module, model
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8[N, S, S, C] -> logits float32[N, K] and features float32[N, F]."""
+        return self.module(pixels), self.model.features(pixels).to(torch.float32)
 
 
 def amend_card(path: Path, **fields: Any) -> None:

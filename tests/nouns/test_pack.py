@@ -43,7 +43,7 @@ def written(folder: Path, **changes: object) -> Path:
 
 
 def forgotten(path: Path) -> bool:
-    """Have the system drop a file's pages from memory; whether they are gone, but for the first ones, read to open it."""
+    """Have the system drop a file's pages from memory; whether they are gone, but for those read to open it."""
     if not hasattr(os, "posix_fadvise"):
         return False
     with path.open("rb") as file:

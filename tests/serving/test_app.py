@@ -25,7 +25,7 @@ from lightmeter.serving.app import create_app
 from lightmeter.serving.limits import Limits
 from lightmeter.serving.problems import CODES
 from lightmeter.verbs.predict import predict
-from tests.bundles import CLASSES, picture
+from tests.bundles import CLASSES, picture, with_examples
 from tests.serving.clients import Client, shelf
 
 JPEG = {"Content-Type": "image/jpeg"}
@@ -124,6 +124,27 @@ def test_an_answer_is_explained_where_that_is_asked(client: Client, bundle: Bund
     many = [("file", (f"{n}.jpg", picture(n), "image/jpeg")) for n in range(5)]
     problem(client.post("/v1/predict?explain=true", files=many), 422, "bad_parameter")
     problem(client.post("/v1/predict?explain=maybe", content=picture(), headers=JPEG), 422, "bad_parameter")
+
+
+def test_the_nearest_training_pictures_come_where_the_model_carries_some(
+    client: Client, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    problem(client.post("/v1/predict?neighbours=2", content=picture(), headers=JPEG), 422, "no_examples")
+    assert client.get("/v1/models/model").json()["examples"] == 0
+    with Client(create_app(shelf(with_examples(tmp_path_factory.getbasetemp())))) as other:
+        assert other.get("/v1/models/model").json()["examples"] == 7
+        plain = other.post("/v1/predict", content=picture(4), headers=JPEG).json()["predictions"][0]
+        (answer,) = other.post("/v1/predict?neighbours=3", content=picture(4), headers=JPEG).json()["predictions"]
+        neighbours = answer.pop("neighbours")
+        assert answer == plain
+        assert len(neighbours) == 3
+        assert (neighbours[0]["id"], neighbours[0]["label"]) == ("4.jpg", CLASSES[4])
+        assert neighbours[0]["similarity"] == pytest.approx(1, abs=1e-2)
+        with Image.open(io.BytesIO(base64.b64decode(neighbours[0]["picture_png"]))) as small:
+            assert (small.format, small.mode, small.size) == ("PNG", "RGB", (24, 24))
+        many = [("file", (f"{n}.jpg", picture(n), "image/jpeg")) for n in range(5)]
+        problem(other.post("/v1/predict?neighbours=1", files=many), 422, "bad_parameter")
+        problem(other.post("/v1/predict?neighbours=11", content=picture(), headers=JPEG), 422, "bad_parameter")
 
 
 def test_nothing_sent_is_400(client: Client) -> None:

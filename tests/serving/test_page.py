@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lightmeter.nouns.bundle import Bundle
-from tests.bundles import CLASSES, picture
+from tests.bundles import CLASSES, picture, with_examples
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium: apt-get install chromium")
@@ -110,6 +110,24 @@ def test_a_picture_is_named_with_bars_and_explained(watched: Watched) -> None:
     assert "evidence" in (page.locator("article canvas").get_attribute("aria-label") or "")
     page.locator("article .overlay input").fill("0")
     assert page.locator("article canvas").screenshot() == before
+
+
+def test_the_nearest_training_pictures_stand_beside_the_evidence(
+    browser: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    for address in served(str(with_examples(tmp_path_factory.getbasetemp()).path)):
+        watched = Watched(browser, address)
+        page = watched.page
+        sees(page, "#what", "Tells 5 classes")
+        upload(page, ("four.jpg", picture(4)))
+        page.click("article .why:enabled")
+        page.wait_for_selector("article .alike:not([hidden]) li:nth-child(5) img")
+        assert page.locator("article .alike li").first.inner_text().split() == [CLASSES[4], "1.00"]
+        assert (
+            page.locator("article .alike img").first.evaluate("image => image.decode().then(() => image.naturalWidth)")
+            == 24
+        )
+        watched.close()
 
 
 def test_a_file_that_is_no_picture_is_told_beside_good_ones_and_all_are_listed(

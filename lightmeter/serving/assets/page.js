@@ -3,6 +3,7 @@
 
 const AT_ONCE = 2; // requests under way
 const SHOWN = 5; // classes of each answer
+const ALIKE = 5; // training pictures beside an explanation
 const one = (selector, place = document) => place.querySelector(selector);
 const answers = []; // {file, prediction or problem}, in the order in which they came
 let key = "";
@@ -89,7 +90,9 @@ async function send() {
 }
 
 async function predict(file, explain, model = one("#model").value, tries = 5) {
-  const query = new URLSearchParams({ topk: Math.min(SHOWN, cards[model]?.classes.length ?? 1), model, explain });
+  const card = cards[model];
+  const query = new URLSearchParams({ topk: Math.min(SHOWN, card?.classes.length ?? 1), model, explain });
+  if (explain && card?.examples) query.set("neighbours", Math.min(ALIKE, card.examples));
   try {
     return await ask(`v1/predict?${query}`, {
       method: "POST", body: file, headers: { "Content-Type": file.type.startsWith("image/") ? file.type : "image/*" },
@@ -139,6 +142,11 @@ async function explain(card, file, model) {
   why.textContent = "Looking …";
   try {
     const [prediction] = (await predict(file, true, model)).predictions;
+    if (prediction.neighbours?.length) alike(card, prediction.neighbours);
+    if (!prediction.explanation) {
+      why.hidden = true;
+      return;
+    }
     const heat = await createImageBitmap(decoded(prediction.explanation.heat_png));
     const slider = one("input", card);
     const again = () => draw(card, file, heat, slider.value / 100, model);
@@ -151,6 +159,20 @@ async function explain(card, file, model) {
   } catch (error) {
     why.textContent = error.message;
   }
+}
+
+function alike(card, neighbours) {
+  one(".alike ul", card).replaceChildren(...neighbours.map(({ id, label, similarity, picture_png }) => {
+    const row = element("li");
+    const picture = element("img");
+    picture.src = URL.createObjectURL(decoded(picture_png));
+    picture.addEventListener("load", () => URL.revokeObjectURL(picture.src), { once: true });
+    picture.alt = "";
+    picture.title = id;
+    row.append(picture, element("span", label), element("span", similarity.toFixed(2), "quiet"));
+    return row;
+  }));
+  one(".alike", card).hidden = false;
 }
 
 function decoded(text) {
