@@ -134,7 +134,8 @@ def _of_data(material: Material) -> Iterator[Finding]:
         text += f"; without them the accuracy is {percent(rest.accuracy)} ({span(*rest.interval)})." if rest else "."
         yield Finding("warn", "Test pictures that stand in training too", text)
     elif material.split is not None:
-        yield Finding("good", "No test picture stands in training", "Checked pixel by pixel on the decoded pictures.")
+        text = "Checked pixel by pixel on the decoded pictures."
+        yield Finding("good", "No exact copy of a test picture stands in training", text)
     clusters = material.split.clusters if material.split else int(data.get("split", {}).get("clusters", 0))
     if clusters:
         text = f"{many(clusters, 'group')} of identical or related pictures kept together, on one side of the split."
