@@ -192,19 +192,10 @@ async function draw(card, file, heat, strength, model = one("#model").value) {
     context.font = "20px system-ui";
     context.fillStyle = "#888";
     context.textAlign = "center";
+    context.clearRect(0, 0, side, side);
     context.fillText("no preview in this browser", side / 2, side / 2);
-    return;
   }
-  const { width, height } = card.bitmap;
-  const fit = cards[model]?.preprocess.fit ?? "crop";
-  context.clearRect(0, 0, side, side);
-  if (fit === "squash") {
-    context.drawImage(card.bitmap, 0, 0, side, side);
-  } else {
-    const scale = side / (fit === "pad" ? Math.max(width, height) : Math.min(width, height));
-    const [w, h] = [width * scale, height * scale];
-    context.drawImage(card.bitmap, (side - w) / 2, (side - h) / 2, w, h);
-  }
+  if (card.bitmap) fitted(card.bitmap, context, side, cards[model]?.preprocess.fit ?? "crop");
   if (!heat || !strength) return;
   const layer = new OffscreenCanvas(side, side);
   const over = layer.getContext("2d");
@@ -222,6 +213,19 @@ async function draw(card, file, heat, strength, model = one("#model").value) {
   }
   over.putImageData(pixels, 0, 0);
   context.drawImage(layer, 0, 0);
+}
+
+// A picture laid onto the model's square as its preprocessing does.
+function fitted(bitmap, context, side, fit) {
+  const { width, height } = bitmap;
+  context.clearRect(0, 0, side, side);
+  if (fit === "squash") {
+    context.drawImage(bitmap, 0, 0, side, side);
+    return;
+  }
+  const scale = side / (fit === "pad" ? Math.max(width, height) : Math.min(width, height));
+  const [w, h] = [width * scale, height * scale];
+  context.drawImage(bitmap, (side - w) / 2, (side - h) / 2, w, h);
 }
 
 function listed(file, note, label, probability) {
