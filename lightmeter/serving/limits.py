@@ -22,7 +22,8 @@ class Limits:
         explained: pictures of one request that can be explained at once; beyond it 422.
         workers: requests that are decoded and run at once.
         waiting: requests that may wait or still arrive besides those; beyond it 429.
-        read_seconds: until a request must have arrived; beyond it 408.
+        read_seconds: until a request's head must have arrived, or the connection is cut, and from then on its body;
+            beyond it 408.
         answer_seconds: from then on until it must have been answered; beyond it 504, and it leaves the queue.
         batch: canvases in one run of the graph.
         batch_seconds: that a batch waits to be filled; 0 takes what waited while the last one ran.

@@ -121,6 +121,6 @@ def _shrunk(canvas: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _directions(features: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows of length 1; a row of zeros stays."""
-    length = np.linalg.norm(features, axis=1, keepdims=True)
-    directions: NDArray[np.float32] = features / np.where(length > 0, length, 1).astype(np.float32)
+    length = np.sqrt((features**2).sum(axis=1, keepdims=True))
+    directions: NDArray[np.float32] = features / np.maximum(length, np.finfo(np.float32).tiny)
     return directions

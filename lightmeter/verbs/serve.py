@@ -55,6 +55,7 @@ def serve(
         from uvicorn.config import LOGGING_CONFIG
 
         from lightmeter.serving.app import create_app
+        from lightmeter.serving.connections import patient
         from lightmeter.serving.keys import Keys
         from lightmeter.serving.limits import Limits
         from lightmeter.serving.shelf import Served, Shelf
@@ -76,6 +77,7 @@ def serve(
         app,
         host=host,
         port=port,
+        http=patient(limits.read_seconds),
         log_config=logging,
         log_level="warning",
         server_header=False,
