@@ -19,7 +19,7 @@ from lightmeter.optim.schedules import factor
 from lightmeter.recipes import Facts
 from lightmeter.studies import STUDIES, Arm, Scale
 from lightmeter.studies.mobilenet_finetune import FROZEN
-from lightmeter.studies.settings import TWO_CLASSES, at
+from lightmeter.studies.settings import TWO_CLASSES
 from lightmeter.studies.unfreeze_sweep import BASE_LAYERS, frozen
 from lightmeter.verbs.published import PUBLISHED
 
@@ -218,5 +218,5 @@ def test_the_pairs_are_five_and_the_same_in_every_arm() -> None:
 def test_the_search_takes_over_from_each_candidate() -> None:
     *candidates, chosen = STUDIES["tiny-search"]().arms("cpu")
     assert chosen.best_of == tuple(arm.name for arm in candidates)
-    assert chosen.seconds == at("cpu", full=1800.0, cpu=90.0, smoke=0.0)
+    assert chosen.seconds > sum(arm.seconds for arm in candidates) > 0
     assert len({recipe_of(arm).key() for arm in candidates}) == len(candidates)
