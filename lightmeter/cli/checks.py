@@ -15,6 +15,8 @@ GATE = 1
 """Exit code of a check that did not hold."""
 
 _CLASSES, _CHANNELS = 10, 3
+_WORDS = {"memory_gib": "memory, GiB", "free_gib": "free there, GiB", "gpu": "NVIDIA GPU"}
+_YES_NO = {"True": "yes", "False": "no", "None": "unknown"}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -122,7 +124,7 @@ def doctor(json: Json = False) -> None:
     else:
         for title, rows in found.sections.items():
             show.line(title, "bold")
-            show.pairs(rows.items())
+            show.pairs((_WORDS.get(name, name), _YES_NO.get(str(value), value)) for name, value in rows.items())
         for note in found.notes:
             show.line(f"  {note}", "dim")
         for problem in found.problems:

@@ -90,6 +90,8 @@ def check(
         show.line(f"cannot be used: {bad.id}: {bad.reason}", "red")
     for warning in found.warnings:
         show.line(f"! {warning}", "yellow")
+    for note in found.notes:
+        show.line(note, "dim")
     if not found.warnings:
         show.line("Nothing to complain about.", "green")
 

@@ -19,6 +19,7 @@ LIBRARIES = {
     "base": ("numpy", "onnxruntime", "pillow", "pydantic", "rich", "safetensors", "typer"),
     "train": (
         "torch",
+        "h5py",
         "onnx",
         "onnxscript",
         "opencv-python-headless",
