@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from bench.rows import ROWS
 from lightmeter.nouns.evaluation import wilson
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,8 +32,8 @@ their `val`), which each run opened once; the interval is Student's over seeds, 
 interval of so many pictures. Time is wall-clock, from process start to the last file written: start-up, decoding,
 measuring, training, export, its exam, scoring and the report; **bold** where it went over the budget.
 
-| data | command | seeds | test accuracy | 95 % interval | clean | each seed | longest | budget | peak memory |
-|---|---|---|---|---|---|---|---|---|---|
+| data | command | seeds | test accuracy | 95 % interval | clean | each seed | longest | budget | peak memory | record |
+|---|---|---|---|---|---|---|---|---|---|---|
 """
 
 _READ = """
@@ -49,10 +50,10 @@ def page() -> str:
     """The page's text, from every record there is."""
     records = [(path.parent.name, json.loads(path.read_text())) for path in sorted(ROOT.glob("records/*/record.json"))]
     rows = "".join(_row(name, record) for name, record in records)
-    notes = sorted({record["note"] for _, record in records if record["note"]})
+    notes = [f"`records/{name}`: {record['note']}" for name, record in records if record["note"]]
     machines = sorted({_machine(record["environment"]) for _, record in records})
-    text = _HEAD + rows + _READ + "\n" + "".join(f"{note}\n\n" for note in notes)
-    return text + "Measured on: " + "; ".join(machines) + ".\n"
+    text = _HEAD + rows + _READ + "\n" + "".join(f"* {note}\n" for note in notes) + "\n"
+    return text + "Every record names its machine. Measured on: " + "; ".join(machines) + ".\n"
 
 
 _FAST = """# Performance
@@ -80,6 +81,7 @@ def performance() -> str:
         record = json.loads(path.read_text())
         newest[record["id"]] = path.parent, record
     rows, notes = "", ""
+    missing = [row for id, row in ROWS.items() if id not in newest]
     for id in sorted(newest, key=lambda name: int(name[1:])):
         folder, record = newest[id]
         sign = "≥" if record["better"] == "above" else "≤"
@@ -100,7 +102,9 @@ def performance() -> str:
         notes += f"* {id}: `{folder.relative_to(ROOT)}`, {_machine(record['environment'])}.{note}\n"
     if not newest:
         return _FAST.partition("| |")[0] + "No benchmark has been recorded yet.\n"
-    return f"{_FAST}{rows}\nRecords:\n\n{notes}"
+    waiting = "".join(f"* {row.id}: {row.what}, against {row.against}\n" for row in missing)
+    waiting = waiting and f"\nNot recorded yet:\n\n{waiting}"
+    return f"{_FAST}{rows}\nRecords:\n\n{notes}{waiting}"
 
 
 def filled(text: str) -> str:
@@ -167,6 +171,7 @@ def _row(name: str, record: dict[str, Any]) -> str:
         f"**{most:.1f} s**" if most > budget else f"{most:.0f} s",
         f"{budget:.0f} s",
         f"{peak:.1f} GiB",
+        f"`{name}`",
     )
     return f"| {' | '.join(cells)} |\n"
 

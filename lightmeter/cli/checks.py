@@ -103,7 +103,7 @@ def _model(
         return
     side, colours = document["size"], {1: "grey", 3: "RGB"}[channels]
     show.line(f"{name}: {side} x {side} pixels, {colours}, {classes:,} classes", "bold")
-    show.table(("block", "layer", "type", "output", "parameters", "trained"), rows(document))
+    show.table(("#", "block", "layer", "type", "output", "parameters", "trained"), rows(document))
     show.pairs(
         (title, f"{document[key]:,}")
         for title, key in (("parameters", "total"), ("trained", "trainable"), ("not trained", "non_trainable"))

@@ -50,7 +50,7 @@ def fetch(
     """Put a named data set into the data folder.
 
     It comes from its owner's address, or with --from from a copy that is here
-    already. No other command opens a connection.
+    already. Besides weights fetch, no command loads anything from elsewhere.
     """
     from lightmeter.verbs.fetch import fetch as run
 

@@ -239,6 +239,8 @@ def _show(result: StudyResult) -> None:
     said = context(result.document)
     show.line("")
     show.line(" ".join(said["headline"]).replace("\u202f", " "), "bold green")
+    if said["left_out"]:
+        show.line(f"Left out: {said['left_out']}", "yellow")
     keys = ("name", "role", "published", "accuracy", "span", "gap", "trainable", "seconds")
     rows = [[arm.get(key, "") for key in keys] for arm in said["arms"]]
     header = ("arm", "role", "published", "test accuracy", "95 % interval", "gap, points", "trained", "training")

@@ -87,8 +87,8 @@ def import_(
 ) -> None:
     """Read trained weights of others into a .safetensors file.
 
-    PyTorch state dicts as torchvision and timm name them, and Keras' files
-    without their head. No code in a file is ever run.
+    PyTorch state dicts as torchvision and timm name them, and Keras' files,
+    with or without their head. No code in a file is ever run.
     """
     from lightmeter.verbs.weights import import_weights
 

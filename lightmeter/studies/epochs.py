@@ -64,6 +64,7 @@ def _arms(scale: Scale) -> tuple[Arm, ...]:
             pictures,
             fast(width(scale)),
             epochs=at(scale, full=30.0, cpu=6.0, smoke=1.0),
+            published=at(scale, full=0.9066, cpu=0.9066, smoke=None),
             note="The whitened network with Muon, moved pictures and averaged views, over a falling rate.",
         ),
     )

@@ -66,7 +66,7 @@ def markdown(said: dict[str, Any]) -> str:
             *_table(header, [list(step.values()) for step in said["knee"]["steps"]]),
         ]
     for table in said["rows"]:
-        header = ["epochs", "training", "train", "validation", "a tenth of a point cost"]
+        header = ["epochs", "training", "train", "validation", "a tenth of a point cost", "against the best before"]
         lines += [
             f"## {table['name']}: what more epochs are worth",
             "",

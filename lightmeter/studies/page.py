@@ -90,6 +90,8 @@ def headline(document: dict[str, Any]) -> tuple[str, str]:
     who = f"{best['name']}, best by validation," if len(ours) > 1 else best["name"]
     first = f"{who} names {percent(found['mean'])} of {count(best['n']['test'])} test pictures right"
     known = [arm["published"] for arm in done if arm["published"] is not None and _same_task(arm, best)]
+    if document["scale"] == "smoke":
+        return first, f"({span(found['low'], found['high'])}), which means nothing at this scale."
     if not known:
         return first, f"({span(found['low'], found['high'])})."
     if best["name"] in named:
@@ -210,17 +212,21 @@ def _step(step: dict[str, Any]) -> dict[str, str]:
 
 
 def _rows(name: str, table: dict[str, Any]) -> dict[str, Any]:
-    steps = {step["to"]: _step(step)["tenth"] for step in table["knee"]["steps"]}
+    steps = {step["to"]: _step(step) for step in table["knee"]["steps"]}
+    none = {"tenth": "", "verdict": ""}
     return {
         "name": name,
-        "sentence": f"More epochs stop paying at {table['knee']['name']}: {table['knee']['reason']}",
+        "sentence": (
+            f"More epochs stop paying at {table['knee']['name']}: {table['knee']['reason']} Each row is held against "
+            f"the best before it, by {count(table['n'])} validation pictures."
+        ),
         "rows": [
             {
                 "epoch": count(row["epoch"]),
                 "seconds": duration(row["seconds"]),
                 "train": percent(row["train"]),
                 "val": percent(row["val"]),
-                "tenth": steps.get(many(row["epoch"], "epoch"), ""),
+                **{key: steps.get(many(row["epoch"], "epoch"), none)[key] for key in none},
             }
             for row in table["rows"]
         ],

@@ -8,7 +8,6 @@ verdict needs both, and what is printed is the larger p and the interval that sp
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmeter.nouns.evaluation import Evaluation, wilson
-from lightmeter.verbs.compare import DRAWS, LEVEL, POWER, Comparison, Verdict, compare
+from lightmeter.verbs.compare import DRAWS, LEVEL, POWER, Comparison, Verdict, compare, p_words
 
 SHARE = 0.1
 """A step along the curve pays while its gain for the cost is at least this share of what the curve gave until there."""
@@ -87,7 +86,8 @@ class Judged:
             least, most = (100 * value for value in (min(self.differences), max(self.differences)))
             return (
                 f"{second} and {first} cannot be told apart: {second} was ahead with {ups} of {len(self.seeds)} seeds, "
-                f"by {least:+.2f} to {most:+.2f} points. More seeds would tell."
+                f"but the seeds differ too much among themselves (from {least:+.2f} to {most:+.2f} points, "
+                f"{p_words(self.comparison.p)} over them). More seeds would tell."
             )
         text = self.comparison.sentence(first, second)
         return text if len(self.seeds) == 1 else f"{text[:-1]}, {len(self.seeds)} seeds each."
@@ -248,14 +248,17 @@ def knee(points: Sequence[Point], verdicts: Sequence[Sequence[str]]) -> dict[str
         verdicts: `verdicts[i][j]` is that of point j against point i, for i < j; entries below are not read.
 
     Returns:
-        {"name", "reason", "steps": [{"from", "to", "gain", "cost", "tenth", "verdict"}]}; "cost" is the extra seconds
-        of a step and "tenth" the seconds that a tenth of a point cost in it, None where there was no gain.
+        {"name", "reason", "steps": [{"from", "to", "gain", "cost", "tenth", "verdict"}]}: each point against the best
+        one before it, as the way up from a dip is no gain; "cost" is the extra seconds and "tenth" the seconds that a
+        tenth of a point cost, None where there was no gain.
     """
     steps = []
-    for place, (here, after) in enumerate(itertools.pairwise(points)):
+    for place, after in enumerate(points[1:], start=1):
+        best = max(range(place), key=lambda earlier: points[earlier].accuracy)
+        here = points[best]
         gain, cost = after.accuracy - here.accuracy, after.cost - here.cost
         tenth = 0.001 * max(cost, 0.0) / gain if gain > 1e-12 else None
-        verdict = verdicts[place][place + 1]
+        verdict = verdicts[best][place]
         step = {"from": here.name, "to": after.name, "gain": gain, "cost": cost, "tenth": tenth, "verdict": verdict}
         steps.append(step)
     for place, point in enumerate(points):

@@ -221,6 +221,7 @@ def _rows(entry: dict[str, Any], statuses: Statuses, every: int) -> dict[str, An
     verdicts = [[apart(one.accuracy, n, other.accuracy, n) for other in points] for one in points]
     found = knee(points, verdicts)
     return {
+        "n": n,
         "rows": [_rounded(row) for row in rows],
         "knee": {**found, "steps": [_rounded(step) for step in found["steps"]]},
     }

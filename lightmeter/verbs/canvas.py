@@ -84,7 +84,9 @@ def _for_trained_weights(dataset: Dataset, usual: int, start: Start, clock: Cloc
     load_start(model, start.path)
     pixels = torch.randint(0, 256, (16, largest, largest, 3), dtype=torch.uint8)
     quick = fused(model, pixels[:4])
-    execution, found = measure_inference(quick, pixels, features_of, seconds=min(4.0, 0.01 * clock.budget))
+    execution, found = measure_inference(
+        quick, pixels, features_of, seconds=min(4.0, 0.01 * clock.budget), progress=progress
+    )
     features = max(one.images_per_second for one in found if one.accepted)
     served = Execution("cpu", "float32", "channels_last", len(pixels), execution.threads)
     scoring = inference_rate(MultiView(quick, _VIEWS), pixels, served, seconds=min(1.0, 0.005 * clock.budget))

@@ -21,6 +21,11 @@ DRAWS = 10_000
 Verdict = Literal["better", "worse", "not distinguishable"]
 
 
+def p_words(p: float) -> str:
+    """As in "p = 0.02"; what is too small to mean more than that is not given in digits."""
+    return f"p = {p:.2g}" if p >= 1e-6 else "p < 0.000001"
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """What the second model did against the first, on the same pictures.
@@ -58,14 +63,14 @@ class Comparison:
         span = f"{self.low * 100:+.2f} to {self.high * 100:+.2f}"
         if self.verdict != "not distinguishable":
             return (
-                f"{second} is {self.verdict} than {first} by {gap} (95 % interval {span}, p = {self.p:.2g}, "
+                f"{second} is {self.verdict} than {first} by {gap} (95 % interval {span}, {p_words(self.p)}, "
                 f"{self.n:,} pictures)."
             )
         if self.more is None:
             return f"{second} and {first} made equally many mistakes on these {self.n:,} pictures."
         return (
             f"{second} and {first} cannot be told apart with these {self.n:,} pictures (difference {span} points, "
-            f"p = {self.p:.2g}); about {self.more:,} more would show a difference of {gap}."
+            f"{p_words(self.p)}); about {self.more:,} more would show a difference of {gap}."
         )
 
 

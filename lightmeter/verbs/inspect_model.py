@@ -59,10 +59,14 @@ def inspect_model(
     return {"model": name, "classes": classes, "size": size, "channels": channels, **_document(layer_table(model))}
 
 
-def rows(document: dict[str, Any]) -> list[tuple[str, str, str, str, int, str]]:
-    """Block, layer, type, shape, values and whether they are trained, for each layer of the document."""
+def rows(document: dict[str, Any]) -> list[tuple[int, str, str, str, str, int, str]]:
+    """Number, block, layer, type, shape, values and whether they are trained, for each layer of the document.
+
+    Freezing the first N layers freezes those numbered 1 to N.
+    """
     return [
         (
+            layer["number"],
             block["name"],
             layer["name"],
             layer["type"],
@@ -117,6 +121,7 @@ def _build(choice: ModelChoice, classes: int, channels: int, size: int) -> Model
 
 
 def _document(table: Table) -> dict[str, Any]:
+    place = {layer.name: number for number, layer in enumerate(table.rows, start=1)}
     return {
         "total": table.total,
         "trainable": table.trainable,
@@ -127,15 +132,16 @@ def _document(table: Table) -> dict[str, Any]:
                 "parameters": sum(layer.parameters for layer in layers),
                 "trainable_parameters": sum(layer.counts.trainable for layer in layers),
                 "trainable": any(layer.trainable for layer in layers),
-                "layers": [_layer(layer) for layer in layers],
+                "layers": [_layer(layer, place[layer.name]) for layer in layers],
             }
             for name, layers in table.blocks().items()
         ],
     }
 
 
-def _layer(layer: Layer) -> dict[str, Any]:
+def _layer(layer: Layer, number: int) -> dict[str, Any]:
     return {
+        "number": number,
         "name": layer.name,
         "type": layer.kind,
         "shape": list(layer.shape),

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lightmeter.errors import FormatError
 from lightmeter.nouns.files import read_json, write_json
+from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.verbs.agreement import Answer, Run, answer, errors, rounded
 from lightmeter.verbs.environment import gpu, processor
 from lightmeter.verbs.execution import Execution
@@ -53,6 +54,10 @@ class Measurement:
     accepted: bool
     note: str = ""
 
+    def sentence(self) -> str:
+        """In words."""
+        return f"  {self.what}: {self.images_per_second:,.0f} images/s" + (f" ({self.note})" if self.note else "")
+
     def document(self) -> dict[str, Any]:
         """As plain JSON values."""
         return asdict(self)
@@ -67,6 +72,7 @@ def measure_training(
     seconds: float,
     mode: Callable[[nn.Module], object] = nn.Module.train,
     cache: Path | None = None,
+    progress: Progress = SILENT,
 ) -> tuple[Execution, list[Measurement]]:
     """Try precisions, layouts and micro-batches for training steps of `model`; the fastest right one wins.
 
@@ -77,6 +83,7 @@ def measure_training(
         mode: what puts a copy of the model into the mode in which it will learn.
         cache: folder in which the choice is kept for a month, for this machine, library version, model and batch: it
             is read from there the next time. How fast the chosen way is today is for the caller to measure.
+        progress: is told of each.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     kept = (
@@ -93,7 +100,7 @@ def measure_training(
         detached: Tensor = logits.detach()
         return detached
 
-    chosen = _choose(model, run, device, batch_size, len(inputs), "training", seconds, mode)
+    chosen = _choose(model, run, device, batch_size, len(inputs), "training", seconds, mode, progress)
     if kept is not None:
         found = {"execution": chosen[0].document(), "measurements": [one.document() for one in chosen[1]]}
         write_json(kept, {"format": 1, **found})
@@ -133,7 +140,12 @@ def _recalled(path: Path) -> tuple[Execution, list[Measurement]] | None:
 
 
 def measure_inference(
-    module: nn.Module, inputs: Tensor, forward: Callable[[nn.Module, Tensor], Tensor], *, seconds: float
+    module: nn.Module,
+    inputs: Tensor,
+    forward: Callable[[nn.Module, Tensor], Tensor],
+    *,
+    seconds: float,
+    progress: Progress = SILENT,
 ) -> tuple[Execution, list[Measurement]]:
     """Try precisions and layouts for `forward(module, inputs)` without gradients; the fastest right one wins."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -143,7 +155,7 @@ def measure_inference(
         with torch.no_grad(), execution.autocast():
             return forward(candidate, inputs[:count]).float()
 
-    return _choose(module, run, device, len(inputs), len(inputs), "inference", seconds, nn.Module.eval)
+    return _choose(module, run, device, len(inputs), len(inputs), "inference", seconds, nn.Module.eval, progress)
 
 
 def inference_rate(module: nn.Module, inputs: Tensor, execution: Execution, *, seconds: float) -> float:
@@ -168,6 +180,7 @@ def _choose(
     job: str,
     seconds: float,
     mode: Callable[[nn.Module], object],
+    progress: Progress,
 ) -> tuple[Execution, list[Measurement]]:
     """Precision and layout on few images first; then whether fewer or more at a time, or one thread, is worth it."""
     each_seconds, threads, few = seconds / 10, torch.get_num_threads(), min(available, batch_size, 128)
@@ -175,6 +188,10 @@ def _choose(
     reference: Answer | None = None
     by_rounding: Answer | None = None
     best: tuple[float, Execution, float] | None = None
+
+    def found(measurement: Measurement) -> None:
+        measurements.append(measurement)
+        progress.say(measurement.sentence())
 
     def hopeless(execution: Execution) -> bool:
         """Whether a few images show it to be so much slower than plain float32 that the rest can be spared."""
@@ -186,7 +203,7 @@ def _choose(
         if device != "cpu" or other < _SHORT_CALL or other < _HOPELESS * plain:
             return False
         note = f"left after {some} images: {other / plain:.0f} times slower than float32"
-        measurements.append(Measurement(_words(job, execution), some / other, 0.0, False, note))
+        found(Measurement(_words(job, execution), some / other, 0.0, False, note))
         return True
 
     def measure(execution: Execution) -> None:
@@ -196,9 +213,9 @@ def _choose(
         execution.place(candidate)
         mode(candidate)
         with execution.pool():
-            found = answer(candidate, run, execution, few)
-            reference = reference or found
-            error, slope_error = errors(found, reference)
+            answered = answer(candidate, run, execution, few)
+            reference = reference or answered
+            error, slope_error = errors(answered, reference)
             allowed = _LARGEST_ERROR, _SMALL_ERROR
             if execution.dtype != "float32" and (error > allowed[0] or slope_error > allowed[1]):
                 by_rounding = by_rounding or rounded(model, run, replace(execution, dtype="float32"), few, mode)
@@ -211,7 +228,7 @@ def _choose(
             each = _seconds_per_call(lambda: run(candidate, execution, execution.micro_batch), each_seconds)
         note = "" if right else f"refused: outputs off by {error:.1%}, gradients by {slope_error:.1%}"
         rate = execution.micro_batch / each
-        measurements.append(Measurement(_words(job, execution), rate, error, right, note))
+        found(Measurement(_words(job, execution), rate, error, right, note))
         if right and (best is None or rate > _WORTH * best[0]):
             best = rate, execution, each
 

@@ -16,6 +16,7 @@ from lightmeter.models.base import Model
 from lightmeter.models.fused import fused
 from lightmeter.models.views import MultiView
 from lightmeter.nouns.places import cache_folder
+from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.nouns.recipe import Recipe
 from lightmeter.optim import build_optimizer
 from lightmeter.verbs.batches import Batches
@@ -108,6 +109,7 @@ def meter(
     clock: Clock,
     epochs: float | None,
     widths: Sequence[float] = WIDTHS,
+    progress: Progress = SILENT,
 ) -> Plan:
     """Measure training speed, precision and layout on real batches, then choose width and epochs.
 
@@ -118,6 +120,7 @@ def meter(
         scored: images that are scored after training (validation and test).
         epochs: as the user asked; None leaves them to the meter, which then needs a budget.
         widths: that may be chosen among.
+        progress: is told of each measurement.
 
     Raises:
         BudgetError: not even one epoch of the smallest network fits; the message says what would.
@@ -129,7 +132,7 @@ def meter(
     share = 30.0 if clock.budget is None else clock.budget
     model = build_prepared(probe, num_classes, pixels)
     execution, measurements = measure_training(
-        model, inputs, targets, batch, seconds=min(8.0, 0.02 * share), cache=cache_folder()
+        model, inputs, targets, batch, seconds=min(8.0, 0.02 * share), cache=cache_folder(), progress=progress
     )
     sentences = [execution_sentence(execution, measurements)]
     if clock.budget is None:
@@ -151,8 +154,12 @@ def meter(
             MultiView(fused(candidate, inputs[:4]), recipe.views), inputs[:64], plain, seconds=0.003 * share
         )
         train = training_rate(candidate, recipe, batches(recipe), execution, seconds=0.006 * share)
-        measurements.append(Measurement(f"scoring, width {width:g}, float32, {recipe.views} views", infer, 0.0, True))
-        measurements.append(Measurement(f"training, width {width:g}, whole step", train, 0.0, True))
+        for what, rate in (
+            (f"scoring, width {width:g}, float32, {recipe.views} views", infer),
+            (f"training, width {width:g}, whole step", train),
+        ):
+            measurements.append(Measurement(what, rate, 0.0, True))
+            progress.say(measurements[-1].sentence())
         finish = finish_seconds(scored, infer)
         seconds = clock.budget - finish - clock.elapsed
         options[width] = _Option(width, train, finish, _MARGIN * train * seconds / n)

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import torch
+
 from lightmeter.errors import RecipeError, WeightsError
 from lightmeter.nouns.dataset import Dataset
 from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.parts import resolve
+from lightmeter.nouns.preprocess import Preprocess
 from lightmeter.nouns.progress import Progress
 from lightmeter.nouns.recipe import Recipe
 from lightmeter.nouns.run import Run
@@ -57,6 +60,27 @@ def prepare(
     for sentence in plan.sentences:
         progress.say(sentence)
     return Training(run, data, plan, path, scored, clock, progress)
+
+
+def check_freeze(request: Request, classes: int, preprocess: Preprocess, start: Start | None) -> None:
+    """Refuse layers to freeze that the start weights' network has not, before anything is decoded.
+
+    Raises:
+        RecipeError: see `frozen_layers`.
+    """
+    if start is None or not request.freeze:
+        return
+    from lightmeter.models import MODELS, build_model
+    from lightmeter.models.base import frozen_layers
+    from lightmeter.models.foreign import choice_of
+
+    facts = Facts(1000, classes, preprocess, False, request.seed)
+    settings = {name: value for name, value in request.settings.items() if name.startswith("model.")}
+    choice = start.model or choice_of(start.path)
+    made = RECIPES["finetune"](facts, epochs=1.0, start=start.identity, model=choice).override(settings).model
+    if made.name in MODELS:
+        with torch.device("meta"):  # names only
+            frozen_layers(build_model(made, classes, preprocess.channels, preprocess.size), request.freeze)
 
 
 def choose(
@@ -119,6 +143,7 @@ def choose(
             scored=scored,
             clock=clock,
             epochs=request.epochs,
+            progress=progress,
         )
     else:
         scratch = resolve(RECIPES, names[0], kind="recipe")
@@ -136,6 +161,7 @@ def choose(
             scored=scored,
             clock=clock,
             epochs=request.epochs,
+            progress=progress,
             widths=widths,
         )
     return replace(plan, sentences=(mirror.sentence, *plan.sentences))

@@ -12,6 +12,7 @@ from lightmeter.models.fused import fused
 from lightmeter.models.pretrained import load_start
 from lightmeter.models.views import MultiView
 from lightmeter.nouns.places import cache_folder
+from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.nouns.recipe import Recipe
 from lightmeter.verbs.batches import Batches
 from lightmeter.verbs.clock import Clock
@@ -42,6 +43,7 @@ def plan_transfer(
     scored: int,
     clock: Clock,
     epochs: float | None,
+    progress: Progress = SILENT,
 ) -> Plan:
     """Measure, then plan fine-tuning where the budget leaves time for it, else the head alone.
 
@@ -52,6 +54,7 @@ def plan_transfer(
         batches: Recipe -> its training batches.
         images: whose features are needed (train and val).
         scored: images that are scored after training.
+        progress: is told of each measurement.
 
     Raises:
         BudgetError: nothing fits; the message says what would.
@@ -62,7 +65,9 @@ def plan_transfer(
     load_start(model, start)
     quick = fused(model, inputs[:4])
     share = clock.budget or 300.0
-    features_by, found = measure_inference(quick, inputs, features_of, seconds=min(6.0, 0.02 * share))
+    features_by, found = measure_inference(
+        quick, inputs, features_of, seconds=min(6.0, 0.02 * share), progress=progress
+    )
     measurements += found
     served = Execution("cpu", "float32", "channels_last", len(inputs), features_by.threads)
     rate = inference_rate(MultiView(quick, recipe.views), inputs, served, seconds=min(2.0, 0.01 * share))
@@ -87,6 +92,7 @@ def plan_transfer(
             seconds=min(10.0, 0.02 * share),
             mode=lambda module: training_mode(module, frozen, recipe.batchnorm),
             cache=cache_folder(),
+            progress=progress,
         )
         measurements += ways
         train = training_rate(tuned, recipe, batches(recipe), execution, seconds=0.01 * share, frozen=frozen)
