@@ -6,6 +6,7 @@ import hashlib
 import shlex
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -86,7 +87,9 @@ def study(
         _list(json)
         return
     if name not in STUDIES:
-        raise UsageError(f"There is no study {name!r}.", "one of " + ", ".join(STUDIES))
+        close = get_close_matches(name, STUDIES, n=1)
+        fix = f"did you mean {close[0]!r}?" if close else "`lightmeter study` says what each is about."
+        raise UsageError(f"There is no study {name!r}.", "one of " + ", ".join(STUDIES), fix)
     found = STUDIES[name]()
     if describe:
         _describe(found, json)

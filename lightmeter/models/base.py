@@ -72,7 +72,7 @@ class Model(nn.Module):
             raise RecipeError(
                 f"{name} cannot work on pictures of {size} pixels.",
                 f"a side of at least {self.minimum_size} pixels",
-                f"set preprocess.size to {self.minimum_size} or more, or choose another model.",
+                f"take {self.minimum_size} or more (--set preprocess.size, or --size of inspect), or another model.",
             )
         if channels not in (1, 3):
             raise RecipeError(f"{name} was asked for {channels} channels.", "1 (grey) or 3 (RGB)")

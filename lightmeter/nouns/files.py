@@ -33,7 +33,9 @@ def storage_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         known = _REASONS.get(error.errno or 0)
         if known is None:
-            raise StorageError(f"{path} could not be written: {error.strerror or error}.") from error
+            raise StorageError(
+                f"{path} could not be written: {error.strerror or error}.", fix="name a folder that can be written."
+            ) from error
         raise StorageError(f"{path} could not be written: {known[0]}.", fix=known[1] + ".") from error
 
 

@@ -155,10 +155,15 @@ class Recipe(_Frozen):
         return Recipe.parse(lay_over(self.document(), settings))
 
 
+_SEE_RECIPE = "see recipe.json in the folder of a run for a whole recipe."
+
+
 def explain(error: ValidationError) -> RecipeError:
     """A RecipeError that names each wrong field."""
-    lines = [f"{'.'.join(map(str, issue['loc']))}: {issue['msg']} (got {issue['input']!r})" for issue in error.errors()]
-    return RecipeError("The recipe cannot be used: " + "; ".join(lines) + ".")
+    issues = [(".".join(map(str, issue["loc"])), issue) for issue in error.errors()]
+    given = "; ".join(f"{place} = {issue['input']!r}" for place, issue in issues)
+    wanted = "; ".join(f"{place}: {issue['msg'].removeprefix('Input should be ')}" for place, issue in issues)
+    return RecipeError(f"The recipe cannot be used with {given}.", wanted, _SEE_RECIPE)
 
 
 def lay_over(document: dict[str, Any], settings: dict[str, str]) -> dict[str, Any]:
@@ -179,7 +184,7 @@ def lay_over(document: dict[str, Any], settings: dict[str, str]) -> dict[str, An
                 raise RecipeError(
                     f"--set {dotted}={text}: a recipe has no field {name!r} there.",
                     "one of " + ", ".join(sorted(place)) if isinstance(place, dict) else "a field that has parts",
-                    "see recipe.json in the folder of a run for a whole recipe.",
+                    _SEE_RECIPE,
                 )
             if depth < len(parents):
                 place = place[name]
