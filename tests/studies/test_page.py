@@ -39,15 +39,22 @@ def test_ours_is_held_against_what_was_published_for_the_same_pictures(low: floa
         arm("faithful", "faithful", "tiny-imagenet", 0.1, 0.2, published=0.18),
         arm("ours", "ours", "tiny-imagenet", low, high),
     ]
-    first, rest = headline({"arms": arms, "against": []})
+    first, rest = headline({"scale": "cpu", "arms": arms, "against": []})
     assert first.startswith("ours names")
     assert f"{says} published 18.0" in rest
 
 
+def test_at_the_scale_of_tests_no_figure_is_held_against_another() -> None:
+    arms = [arm("ours", "ours", "digits", 0.9, 0.95, published=0.5)]
+    _, rest = headline({"scale": "smoke", "arms": arms, "against": []})
+    assert "published" not in rest
+    assert "means nothing at this scale" in rest
+
+
 def test_without_a_figure_for_those_pictures_nothing_is_claimed() -> None:
     arms = [arm("base", "faithful", "cifar10", 0.7, 0.8, published=0.84), arm("ours", "ours", "digits", 0.9, 0.95)]
-    assert "published" not in headline({"arms": arms, "against": []})[1]
-    assert headline({"arms": [], "against": []})[0] == "No arm of this study finished."
+    assert "published" not in headline({"scale": "cpu", "arms": arms, "against": []})[1]
+    assert headline({"scale": "cpu", "arms": [], "against": []})[0] == "No arm of this study finished."
 
 
 def test_arms_with_classes_of_their_own_are_not_chosen_among() -> None:
@@ -55,7 +62,7 @@ def test_arms_with_classes_of_their_own_are_not_chosen_among() -> None:
         arm("far", "ours", "tiny-imagenet", 0.97, 0.99, classes=["bus", "fish"]),
         arm("near", "ours", "tiny-imagenet", 0.83, 0.87, classes=["cat", "other cat"]),
     ]
-    first, rest = headline({"arms": arms, "against": []})
+    first, rest = headline({"scale": "cpu", "arms": arms, "against": []})
     assert "85.0" in first and "98.0" in first
     assert rest == "(near to far)."
 

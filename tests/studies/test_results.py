@@ -76,7 +76,9 @@ class TestJudge:
         assert found.comparison.verdict == "not distinguishable"
         assert found.comparison.p == pytest.approx(ttest_1samp([0.02, 0.3, 0.02], 0).pvalue)
         assert found.comparison.low < 0 < found.comparison.high
-        assert "3 of 3 seeds, by +2.00 to +30.00 points" in found.sentence("a", "b")
+        said = found.sentence("a", "b")
+        assert "ahead with 3 of 3 seeds, but" in said
+        assert "from +2.00 to +30.00 points, p = 0.35 over them" in said
 
     def test_equals_are_rarely_told_apart_however_much_seeds_scatter(self) -> None:
         draw = np.random.default_rng(0)
@@ -161,6 +163,13 @@ class TestKnee:
     def test_a_dip_on_the_way_does_not_end_it(self) -> None:
         points = curve(0.5, 0.45, 0.9)
         assert knee(points, by_gap(points, 0.01))["name"] == "p2"
+
+    def test_the_way_up_from_a_dip_is_no_gain(self) -> None:
+        points = curve(0.5, 0.6, 0.4, 0.61, cost=100.0)
+        *_, down, up = knee(points, by_gap(points, 0.005))["steps"]
+        assert (down["from"], down["tenth"]) == ("p1", None)
+        assert (up["from"], up["verdict"]) == ("p1", "better")
+        assert up["tenth"] == pytest.approx(20.0)  # 200 s since the best before it, for 1 point
 
     def test_the_price_of_a_tenth_of_a_point(self) -> None:
         points = curve(0.5, 0.52, 0.52, cost=100.0)

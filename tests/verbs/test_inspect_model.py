@@ -43,7 +43,9 @@ def test_the_document_adds_up() -> None:
     for block in blocks:
         assert sum(layer["parameters"] for layer in block["layers"]) == block["parameters"]
     first = {"name": "block1.conv", "type": "Conv2d", "shape": [16, 16, 96], "parameters": 2_688, "trainable": True}
-    assert blocks[0]["layers"][0] == first
+    assert blocks[0]["layers"][0] == {"number": 1, **first}
+    numbers = [layer["number"] for block in blocks for layer in block["layers"]]
+    assert numbers == list(range(1, len(numbers) + 1))
 
 
 def test_what_is_frozen_is_shown() -> None:
@@ -53,14 +55,21 @@ def test_what_is_frozen_is_shown() -> None:
     assert [block["trainable"] for block in found["blocks"]] == [False, False, True, True]
     assert found["trainable"] == 2 * 128 + 730_312
     assert found["trainable"] + found["non_trainable"] == found["total"]
-    shown = {layer: trained for _, layer, _, _, _, trained in rows(found)}
+    shown = {layer: trained for _, _, layer, _, _, _, trained in rows(found)}
     assert (shown["block3.norm2"], shown["block3.pool"], shown["block1.conv1"]) == ("yes", "", "no")
+
+
+@pytest.mark.parametrize("name", ["compact_cnn", "mobilenet_v2", "resnet18"])
+def test_the_numbers_are_those_that_freezing_counts(name: str) -> None:
+    for count in (1, 7, 20):
+        for number, *_, parameters, trained in rows(inspect_model(name, freeze=(str(count),))):
+            assert not parameters or trained == ("no" if number <= count else "yes")
 
 
 def test_a_row_has_everything_that_is_asked_of_it() -> None:
     assert rows(inspect_model("tiny_cnn", classes=200))[1:3] == [
-        ("block1", "block1.relu1", "ReLU", "32 x 32 x 16", 0, ""),
-        ("block1", "block1.norm1", "BatchNorm2d", "32 x 32 x 16", 64, "yes"),
+        (2, "block1", "block1.relu1", "ReLU", "32 x 32 x 16", 0, ""),
+        (3, "block1", "block1.norm1", "BatchNorm2d", "32 x 32 x 16", 64, "yes"),
     ]
 
 
@@ -94,7 +103,7 @@ def test_an_unknown_model_lists_those_there_are() -> None:
         ("vgg16", {"settings": {"hidden": "many"}}, "cannot be built with hidden='many'"),
         ("mobilenet_v2", {"settings": {"hidden": "-3"}}, "cannot be built with hidden=-3"),
         ("vgg16", {"settings": {"hiden": "3"}}, r"no option 'hiden'.\n.*hidden"),
-        ("vgg16", {"settings": {"width": "0"}}, "width: Input should be greater than 0"),
+        ("vgg16", {"settings": {"width": "0"}}, "width: greater than 0"),
         ("vgg16", {"settings": {"hidden": "[1]"}}, "options.hidden"),
         ("vgg16", {"channels": 2}, "1 .grey. or 3 .RGB."),
         ("no.such:model", {}, "could not be imported"),
@@ -111,7 +120,7 @@ def test_a_model_of_ones_own_is_built_for_real(tmp_path: Path, monkeypatch: pyte
     before = torch.random.get_rng_state()
     found = inspect_model("own_inspected:Own", channels=1)
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert rows(found) == [("head", "head", "Linear", "10", 20, "yes")]
+    assert rows(found) == [(1, "head", "head", "Linear", "10", 20, "yes")]
 
 
 def test_names_and_places_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lightmeter.errors import BundleError, FormatError, WeightsError
+from lightmeter.errors import BundleError, FormatError, RecipeError, WeightsError
 from lightmeter.models import MODELS
 from lightmeter.nouns.bundle import Bundle
 from lightmeter.nouns.preprocess import Preprocess
+from lightmeter.nouns.progress import Silent
 from lightmeter.nouns.recipe import ModelChoice
 from lightmeter.nouns.run import Run
 from lightmeter.verbs import again
@@ -61,6 +62,20 @@ def test_training_goes_on_from_a_run_on_its_canvas_and_passes_on_what_was_seen(
     assert open_start(str(result.run)).seen == open_start(str(run.bundle)).seen == tuple(seen)
     again.export(result.run, tmp_path / "again.bundle")
     assert Bundle.open(tmp_path / "again.bundle").provenance == Bundle.open(run.bundle).provenance
+
+
+def test_layers_that_are_not_there_are_refused_before_anything_is_decoded(first: Path, tmp_path: Path) -> None:
+    class Heard(Silent):
+        said: ClassVar[list[str]] = []
+
+        def say(self, text: str) -> None:
+            self.said.append(text)
+
+    for asked in ("400", "block9"):
+        with pytest.raises(RecipeError, match="layers|no block or layer"):
+            train("digits", epochs=1.0, start=str(first), freeze=(asked,), out=tmp_path / "run", progress=Heard())
+    assert not (tmp_path / "run").exists()
+    assert not any("pictures of 10 classes" in text or "Measuring" in text for text in Heard.said)
 
 
 @pytest.fixture
