@@ -72,7 +72,7 @@ def test_layers_that_are_not_there_are_refused_before_anything_is_decoded(first:
             self.said.append(text)
 
     for asked in ("400", "block9"):
-        with pytest.raises(RecipeError, match="layers|no block or layer"):
+        with pytest.raises(RecipeError, match=r"layers|no block or layer"):
             train("digits", epochs=1.0, start=str(first), freeze=(asked,), out=tmp_path / "run", progress=Heard())
     assert not (tmp_path / "run").exists()
     assert not any("pictures of 10 classes" in text or "Measuring" in text for text in Heard.said)
