@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -43,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in arguments
     try:
-        code = app(args=arguments, prog_name="lightmeter", standalone_mode=False)
+        with _terminated_like_ctrl_c():
+            code = app(args=arguments, prog_name="lightmeter", standalone_mode=False)
         sys.stdout.flush()
     except LightmeterError as error:
         return show.failure(error, as_json=as_json)
@@ -58,6 +63,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the last resort: a bug of ours still needs an exit code and a JSON line
         return _bug(error, as_json)
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _terminated_like_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does, at any point of a command: what a job scheduler stops can be gone on with."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _version(value: bool) -> None:
