@@ -186,8 +186,8 @@ class TestInspect:
         assert main(["inspect", "tiny_cnn", "--classes", "200", "--size", "32", "--freeze", "-3"]) == 0
         shown = [" ".join(line.replace("│", " ").split()) for line in capsys.readouterr().out.splitlines()]
         assert shown[0] == "tiny_cnn: 32 x 32 pixels, RGB, 200 classes"
-        assert any(line.endswith("block4 block4.conv1 Conv2d 2 x 2 x 64 36,928 no") for line in shown)
-        assert "head head.1 Linear 200 13,000 yes" in shown
+        assert "25 block4 block4.conv1 Conv2d 2 x 2 x 64 36,928 no" in shown
+        assert any(line.endswith("head head.1 Linear 200 13,000 yes") for line in shown)
         assert shown[-3:] == ["parameters 123,160", "trained 13,000", "not trained 110,160"]
 
     def test_its_json_has_the_counts_and_blocks(self, capsys: pytest.CaptureFixture[str]) -> None:
