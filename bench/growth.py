@@ -1,7 +1,7 @@
 """How cost grows with images, their size and classes, and beyond memory: `python -m bench.growth [--quick]`.
 
 Every job is a process of its own on a pack of noise; laws are straight lines through logarithms. The result is kept in
-records/ with its figure, and docs/performance.md tells of the newest.
+records/ with its figure.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
     grown = {
         "images": [job(n // scale, 32, 10, seconds) for n in _IMAGES],
         "side": [job(10_000 // scale, side, 10, seconds) for side in _SIDES],
-        "classes": [job(100_000 // scale, 32, classes // scale, seconds) for classes in _CLASSES],
+        "classes": [job(100_000 // scale, 32, max(2, classes // scale), seconds) for classes in _CLASSES],
     }
     laws = {
         "seconds of an epoch, images": law(grown["images"], "images", "epoch_seconds"),
@@ -99,7 +99,8 @@ def beyond(n: int, seconds: str, pairs: int) -> dict[str, Any]:
         ("limited", side_command("grown", *words, limit)),
         ("in memory", side_command("grown", *words)),
     ) as (limited, free):
-        free.go(), limited.go()  # both have read something
+        for one in (free, limited):  # both have read something
+            one.go()
         ours, theirs = interleave(lambda: limited.go()["value"], lambda: free.go()["value"], pairs)
         waited = limited.go()["input_bound"]
         size = limited.ready["pack_mib"]

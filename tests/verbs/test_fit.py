@@ -66,6 +66,36 @@ class _Stretched(DigitBatches):
         return inputs.repeat_interleave(4, 1).repeat_interleave(4, 2), targets
 
 
+class _Asking(DigitBatches):
+    """Keeps what it was told to have ready, and holds each batch against that."""
+
+    asked: set[int]
+    early = 0
+
+    def soon(self, chosen: Tensor) -> None:
+        self.asked |= set(chosen.tolist())
+
+    def train(self, chosen: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        wanted = set(chosen.tolist())
+        assert wanted <= self.asked
+        self.early += bool(self.asked - wanted)  # others are on their way as well
+        self.asked -= wanted
+        return super().train(chosen, epoch, step)
+
+
+def test_every_batch_is_asked_for_before_it_is_needed_after_a_resume_too() -> None:
+    made = recipe()
+    state, batches = fresh(made), _Asking(made)
+    batches.asked = set()
+    for _ in itertools.islice(steps(state, made, batches, PLAIN), 3):
+        pass
+    batches.asked = set()  # as in another process
+    for _ in steps(state, made, batches, PLAIN):
+        pass
+    assert state.counters.step == 24
+    assert batches.early > 12
+
+
 def test_steps_draw_nothing_from_the_global_generator() -> None:
     made = recipe()
     torch.manual_seed(5)

@@ -7,7 +7,7 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lightmeter.errors import BudgetError
 from lightmeter.models import build_model
 from lightmeter.models.base import freeze
+from lightmeter.nouns.progress import Silent
 from lightmeter.nouns.recipe import ModelChoice, Recipe
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.execution import Execution
@@ -120,9 +121,16 @@ class _WrongBackward(nn.Module):
 
 @pytest.mark.parametrize("module", [_Rounds, _WrongBackward])
 def test_an_execution_that_computes_the_wrong_thing_is_refused_however_fast(module: type[nn.Module]) -> None:
+    class Heard(Silent):
+        said: ClassVar[list[str]] = []
+
+        def say(self, text: str) -> None:
+            self.said.append(text)
+
     images, labels = pixels()
-    execution, found = measure_training(module(), images, labels, 64, seconds=0.2)
+    execution, found = measure_training(module(), images, labels, 64, seconds=0.2, progress=Heard())
     assert execution.dtype == "float32"
+    assert Heard.said == [measurement.sentence() for measurement in found]
     refused = [measurement for measurement in found if not measurement.accepted]
     assert refused
     assert all("bfloat16" in measurement.what and "refused" in measurement.note for measurement in refused)
