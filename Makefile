@@ -20,6 +20,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.with-%: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing Lightmeter and what it needs into $(VENV): a minute or two"
 	$(PIP) --editable '.[$*]'
 	@touch $@
 

@@ -11,13 +11,15 @@ import numpy as np
 from protocol import answer
 
 from lightmeter.nouns.bundle import Bundle
+from lightmeter.verbs.choose_runner import choose_runner
 from lightmeter.verbs.predict import Predictor
 
 
 def main() -> None:
     """Get ready, then measure when told."""
     bundle, seconds = Bundle.open(Path(sys.argv[1])), float(sys.argv[2])
-    predictor, side = Predictor(bundle), bundle.preprocess.size
+    chosen = choose_runner(bundle)  # as the server does
+    predictor, side = Predictor(bundle, runner=chosen.runner), bundle.preprocess.size
     pixels = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
 
     def measure() -> dict[str, Any]:
@@ -28,7 +30,7 @@ def main() -> None:
             times.append(time.perf_counter() - start)
         return {"value": 1000 * sorted(times)[len(times) // 2]}
 
-    answer(measure)
+    answer(measure, runner=chosen.by)
 
 
 if __name__ == "__main__":

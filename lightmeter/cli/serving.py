@@ -125,6 +125,10 @@ def serve(
     rate: Annotated[
         float, typer.Option(metavar="N", min=0.0, help="Requests a second that each key may send; 0: any.")
     ] = 0.0,
+    runner: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="onnxruntime, openvino; auto: the faster one here of those that are right."),
+    ] = "auto",
     log: Annotated[bool, typer.Option("--log/--no-log", help="A line of JSON for each request.")] = True,
 ) -> None:
     """Serve bundles over HTTP.
@@ -142,6 +146,7 @@ def serve(
         shadows=_shares(shadow or [], "--shadow"),
         key_file=api_key_file,
         per_second=rate,
+        by=runner,
         log=log,
         progress=open_progress(),
     )

@@ -35,12 +35,15 @@ def list_(json: Json = False) -> None:
         show.emit({"folder": str(folder), "weights": rows, "others": sorted(here - set(PUBLISHED))})
         return
     show.table(
-        ("name", "here", "model", "size", "has seen", "licence"),
+        ("name", "here", "model", "size", "has seen"),
         [
-            (name, "yes" if name in here else "", entry.model.name, entry.size, ", ".join(entry.seen), entry.licence)
+            (name, "yes" if name in here else "", entry.model.name, entry.size, ", ".join(entry.seen))
             for name, entry in PUBLISHED.items()
         ],
     )
+    for licence in dict.fromkeys(entry.licence for entry in PUBLISHED.values()):
+        under = [name for name, entry in PUBLISHED.items() if entry.licence == licence]
+        show.line(f"Licence of {', '.join(under)}: {licence}.")
     for name in sorted(here - set(PUBLISHED)):
         show.line(f"also here: {name}")
 

@@ -1,4 +1,4 @@
-"""Bundle writers: a module in memory -> the graph that a runner of the same name reads.
+"""Bundle writers: a module in memory -> a graph of that kind, which the runners read.
 
 Each entry is `exporter(module, path, *, size, channels, outputs) -> None`: it writes a graph that takes raw pixels
 uint8[N, S, S, C], any N, and gives float32 logits and whatever else `outputs` names, and leaves the module as it was.

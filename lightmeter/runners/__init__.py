@@ -1,4 +1,4 @@
-"""Bundle -> a function from raw pixels to logits. One entry per kind of graph; none of them loads torch."""
+"""Bundle -> a function from raw pixels to logits. One entry per library that runs graphs; none of them loads torch."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmeter.errors import BundleError
+from lightmeter.errors import BundleError, UsageError
 from lightmeter.nouns.bundle import Bundle
 from lightmeter.runners.onnx import open_onnx
+from lightmeter.runners.openvino import open_openvino
 
 Runner = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """uint8[N, S, S, C] -> float32[N, K]; may be called from several threads at once. It may have `maps` and `features`."""
@@ -30,21 +31,30 @@ def features_of(runner: Runner, pixels: NDArray[np.uint8]) -> NDArray[np.float32
     return found
 
 
-RUNNERS: dict[str, Callable[..., Runner]] = {"onnx": open_onnx}
+PLAIN = "onnxruntime"
+"""The runner that is always there, and that every bundle was examined with."""
+
+RUNNERS: dict[str, Callable[..., Runner]] = {PLAIN: open_onnx, "openvino": open_openvino}
+
+_GRAPHS = ("onnx",)  # kinds that they read
 
 
-def open_runner(bundle: Bundle, *, threads: int = 0) -> Runner:
+def open_runner(bundle: Bundle, *, threads: int = 0, by: str = PLAIN) -> Runner:
     """Load the bundle's graph.
 
     Args:
         threads: that one call may use; 0 stands for every core this process may run on.
+        by: a name in `RUNNERS`.
 
     Raises:
+        UsageError: no such runner, or its library is not installed.
         BundleError: the graph is of a kind we have no runner for, cannot be loaded, or does not fit its card.
     """
-    if bundle.graph not in RUNNERS:
-        raise BundleError(f"The bundle holds a graph of kind {bundle.graph!r}.", "one of " + ", ".join(sorted(RUNNERS)))
-    return RUNNERS[bundle.graph](bundle, threads=threads or cores())
+    if by not in RUNNERS:
+        raise UsageError(f"There is no runner called {by!r}.", "one of " + ", ".join(RUNNERS))
+    if bundle.graph not in _GRAPHS:
+        raise BundleError(f"The bundle holds a graph of kind {bundle.graph!r}.", "one of " + ", ".join(_GRAPHS))
+    return RUNNERS[by](bundle, threads=threads or cores())
 
 
 def cores() -> int:

@@ -40,32 +40,38 @@ def open_onnx(bundle: Bundle, *, threads: int) -> OnnxRunner:
 
 
 class OnnxRunner:
-    """A loaded graph: uint8[N, S, S, C] -> float32[N, K]."""
+    """A loaded graph: uint8[N, S, S, C] -> float32[N, K].
+
+    Attributes:
+        shape: (S, S, C).
+        classes: K.
+        given: names of the graph's outputs, the logits first.
+    """
 
     def __init__(self, session: Any, path: Path, shape: tuple[int, int, int], classes: int) -> None:
-        self._session, self._path, self._shape, self._classes = session, path, shape, classes
+        self._session, self._path, self.shape, self.classes = session, path, shape, classes
         self._taken = session.get_inputs()[0].name
-        self._given = [end.name for end in session.get_outputs()]
+        self.given = [end.name for end in session.get_outputs()]
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits. Raises BundleError."""
         if not len(pixels):
-            return np.zeros((0, self._classes), np.float32)
-        return self._run(self._given[:1], pixels)[0]
+            return np.zeros((0, self.classes), np.float32)
+        return self._run(self.given[:1], pixels)[0]
 
     def maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """The network's last maps float32[N, F, H, W], or None where the graph gives none. Raises BundleError."""
-        return self._run(["maps"], pixels)[0] if "maps" in self._given else None
+        return self._run(["maps"], pixels)[0] if "maps" in self.given else None
 
     def features(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """What the network's head sees, float32[N, F], or None where the graph does not give it. Raises BundleError."""
-        if "features" in self._given:
+        if "features" in self.given:
             return self._run(["features"], pixels)[0]
         maps = self.maps(pixels)
         return None if maps is None else maps.mean(axis=(2, 3))
 
     def _run(self, wanted: list[str], pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        assert pixels.dtype == np.uint8 and pixels.shape[1:] == self._shape, (pixels.dtype, pixels.shape)
+        assert pixels.dtype == np.uint8 and pixels.shape[1:] == self.shape, (pixels.dtype, pixels.shape)
         try:
             found: list[NDArray[np.float32]] = self._session.run(wanted, {self._taken: pixels})
         except Exception as error:  # ONNX Runtime has an exception class per status code

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from lightmeter.errors import LightmeterError, UsageError
 from lightmeter.nouns.bundle import CARD, Bundle
+from lightmeter.runners import PLAIN
 from lightmeter.serving.batcher import Batcher
 from lightmeter.serving.limits import Limits
 from lightmeter.serving.problems import Problem
+from lightmeter.verbs.choose_runner import choose_runner
 from lightmeter.verbs.explain import Explainer
 from lightmeter.verbs.neighbours import Neighbours
 from lightmeter.verbs.predict import Predictor
-from lightmeter.verbs.verify import ExamResult, sit_exam
 
 _PRIVATE = ("source",)  # of a bundle's provenance: it may name a folder of the machine that trained
 
@@ -28,12 +29,20 @@ _PRIVATE = ("source",)  # of a bundle's provenance: it may name a folder of the 
 class Served:
     """One bundle that has passed its exam in this process, which warmed it up, too."""
 
-    def __init__(self, name: str, bundle: Bundle, limits: Limits) -> None:
-        """Load it. Raises ExamError, BundleError: it may not be served."""
-        self.name, self.bundle = name, bundle
+    def __init__(self, name: str, bundle: Bundle, limits: Limits, *, by: str = PLAIN) -> None:
+        """Load it.
+
+        Args:
+            by: which runner answers, see `verbs.choose_runner`.
+
+        Raises:
+            ExamError, BundleError: it may not be served.
+            UsageError: no such runner, or it is not installed.
+        """
+        self.name, self.bundle, self.by = name, bundle, by
         self.stamp = stamp(bundle)
-        self.predictor = Predictor(bundle)
-        self.exam: ExamResult = sit_exam(bundle, self.predictor.runner)
+        self.chosen = choose_runner(bundle, by=by)
+        self.predictor = Predictor(bundle, runner=self.chosen.runner)
         self.explainer = Explainer(self.predictor)
         self.neighbours = Neighbours.of(bundle, self.predictor.runner)
         self.batcher = Batcher(self.predictor.runner, largest=limits.batch, longest_wait=limits.batch_seconds)
@@ -71,8 +80,8 @@ class Served:
         told = self.bundle.model_dump(mode="json", exclude={"files", "seal", "provenance"})
         past = {name: value for name, value in self.bundle.provenance.items() if name not in _PRIVATE}
         examples = 0 if self.neighbours is None else len(self.neighbours.examples)
-        own = {"name": self.name, "bundle": self.bundle.seal, "examples": examples}
-        return {**own, **told, "provenance": past, "exam": self.exam.document()}
+        own = {"name": self.name, "bundle": self.bundle.seal, "examples": examples, "runner": self.chosen.by}
+        return {**own, **told, "provenance": past, "exam": self.chosen.exam.document()}
 
 
 class Shelf:
@@ -147,7 +156,7 @@ class Shelf:
         try:
             if stamp(old.bundle) == old.stamp:
                 return False
-            new = Served(name, Bundle.open(old.bundle.path), limits)
+            new = Served(name, Bundle.open(old.bundle.path), limits, by=old.by)
         except (LightmeterError, OSError) as error:
             said = error.received if isinstance(error, LightmeterError) else "its folder cannot be read."
             self.failures[name] = said.replace(str(old.bundle.path), name)

@@ -180,8 +180,11 @@ class _Job:
         return Run(self.out / "arms" / name / f"seed-{seed}")
 
     def left(self, plan: Sequence[tuple[int, Arm]]) -> str:
-        """How long the rest of the plan takes, in words, from what its arms took with other seeds."""
-        total = 0.0
+        """How long the rest of the plan takes, in words, from what its arms took with other seeds.
+
+        An arm of so many epochs that was not trained yet is counted, not guessed.
+        """
+        total, untimed = 0.0, 0
         for seed, arm in plan:
             if self.statuses[arm.name, seed].state == "done":
                 continue
@@ -190,10 +193,14 @@ class _Job:
                 for (name, _), status in self.statuses.items()
                 if name == arm.name and status.state == "done"
             ]
-            if not took and not arm.seconds:
-                return ""
-            total += sum(took) / len(took) if took else arm.seconds
-        return f", about {duration(total).replace(THIN, ' ')} of training left" if total else ""
+            if took or arm.seconds:
+                total += sum(took) / len(took) if took else arm.seconds
+            else:
+                untimed += 1
+        if not total:
+            return ""
+        others = f", and {untimed} that {'was' if untimed == 1 else 'were'} not timed yet" if untimed else ""
+        return f", about {duration(total).replace(THIN, ' ')} of training left{others}"
 
     def go(self, arm: Arm, seed: int) -> None:
         """Train one arm with one seed, or record why not."""

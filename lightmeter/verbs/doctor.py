@@ -29,6 +29,7 @@ LIBRARIES = {
         "jinja2",
         "pyarrow",
     ),
+    "openvino": ("openvino",),
     "serve": ("fastapi", "uvicorn", "prometheus-client", "python-multipart"),
 }
 """extra -> the libraries that it brings."""

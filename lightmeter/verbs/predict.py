@@ -16,7 +16,7 @@ from lightmeter.errors import BadImageError, DataError, UsageError
 from lightmeter.nouns.bundle import Bundle
 from lightmeter.nouns.prediction import Prediction
 from lightmeter.nouns.progress import SILENT, Progress
-from lightmeter.runners import cores, open_runner
+from lightmeter.runners import Runner, cores, open_runner
 from lightmeter.sources.scan import IMAGE_SUFFIXES, walk
 from lightmeter.verbs.verify import probabilities
 
@@ -26,9 +26,10 @@ _LISTED = 20
 class Predictor:
     """A bundle opened for answering. Threads may share it."""
 
-    def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
+    def __init__(self, bundle: Bundle, *, threads: int = 0, runner: Runner | None = None) -> None:
+        """Take `runner`, which was opened for this bundle; without one, open the plain one with so many threads."""
         self.bundle = bundle
-        self.runner = open_runner(bundle, threads=threads)
+        self.runner = runner or open_runner(bundle, threads=threads)
 
     def canvas(self, data: bytes) -> NDArray[np.uint8]:
         """One encoded picture -> uint8[S, S, C]. Raises BadImageError."""

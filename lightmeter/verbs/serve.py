@@ -16,6 +16,7 @@ from typing import Any
 from lightmeter.errors import UsageError
 from lightmeter.nouns.bundle import Bundle
 from lightmeter.nouns.progress import SILENT, Progress
+from lightmeter.verbs.choose_runner import AUTO
 from lightmeter.verbs.verify import bundle_in
 
 _LOOPBACK = ("localhost", "::1")
@@ -30,6 +31,7 @@ def serve(
     shadows: Mapping[str, float] | None = None,
     key_file: Path | None = None,
     per_second: float = 0.0,
+    by: str = AUTO,
     log: bool = True,
     progress: Progress = SILENT,
 ) -> None:
@@ -43,11 +45,12 @@ def serve(
         shares, shadows: see `serving.shelf.Shelf`.
         key_file: of API keys, see `serving.keys.Keys`; without one, everybody may ask.
         per_second: requests that each key may send on average; 0 does not limit.
+        by: which library runs the graphs: "onnxruntime", "openvino", or "auto", which measures.
         log: write a line of JSON to standard error for every request.
 
     Raises:
-        UsageError: the server's libraries are not installed, names or shares or keys that cannot be used, or the
-            address.
+        UsageError: the server's libraries or the runner's are not installed, names or shares or keys that cannot be
+            used, or the address.
         BundleError, ExamError: a bundle is not whole, or fails its exam here.
     """
     try:
@@ -69,7 +72,9 @@ def serve(
         raise UsageError("A rate was given without keys.", "a file of API keys whose holders it is for")
     keys = None if key_file is None else Keys.read(key_file, per_second=per_second)
     limits, where = Limits(), named(bundles)
-    served = [Served(name, Bundle.open(bundle_in(path)), limits) for name, path in where.items()]
+    served = [Served(name, Bundle.open(bundle_in(path)), limits, by=by) for name, path in where.items()]
+    for one in served:
+        progress.say(f"{one.name} passed its exam and is answered by {one.chosen.by}: {one.chosen.reason}.")
     app = create_app(Shelf(served, shares=shares, shadows=shadows), limits=limits, keys=keys, log=_log if log else None)
     logging = copy.deepcopy(LOGGING_CONFIG)
     logging["handlers"]["access"]["stream"] = "ext://sys.stderr"  # standard output belongs to results

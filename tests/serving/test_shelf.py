@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from lightmeter.errors import UsageError
-from lightmeter.nouns.bundle import CARD, LOGITS, Bundle, write_card
+from lightmeter.nouns.bundle import LOGITS, Bundle
 from lightmeter.serving.app import create_app
 from lightmeter.serving.limits import Limits
 from lightmeter.serving.problems import Problem
 from lightmeter.serving.shelf import Served, Shelf
 from lightmeter.verbs.export import amend_card
-from tests.bundles import picture
+from tests.bundles import picture, reseal
 from tests.serving.clients import Client
 
 JPEG = {"Content-Type": "image/jpeg"}
@@ -111,11 +111,8 @@ def test_a_replaced_bundle_is_exchanged_without_a_gap(pair: tuple[Bundle, Bundle
 
 def test_a_bundle_that_fails_is_not_taken_and_the_old_one_goes_on(pair: tuple[Bundle, Bundle]) -> None:
     def spoil(path: Path) -> None:
-        import json
-
         np.save(path / LOGITS, np.load(path / LOGITS) + 1)
-        document = json.loads((path / CARD).read_text())
-        write_card(path, {name: v for name, v in document.items() if name not in ("format", "files", "seal")})
+        reseal(path)
 
     with Client(create_app(both(pair), limits=LIMITS)) as client:
         before = ask(client)

@@ -30,13 +30,38 @@ def untimed(value: Any) -> Any:
     return [untimed(part) for part in value] if isinstance(value, list) else value
 
 
+class _Heard(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> engine.StudyResult:
+def heard() -> _Heard:
+    """What the toy study says while it runs."""
+    return _Heard()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, heard: _Heard) -> engine.StudyResult:
     """The toy study, run without a stop."""
-    return run_study(toy(rows_every={"smoke": 1}), SMOKE, out=tmp_path_factory.mktemp("study"))
+    return run_study(toy(rows_every={"smoke": 1}), SMOKE, out=tmp_path_factory.mktemp("study"), progress=heard)
 
 
 class TestWhole:
+    def test_the_time_left_is_said_as_soon_as_an_arm_was_timed(self, whole: engine.StudyResult, heard: _Heard) -> None:
+        turns = [line for line in heard.lines if " of 6: " in line]
+        assert [line.split(",")[0] for line in turns] == [
+            f"{place} of 6: {arm.name}" for place, arm in enumerate([*ARMS, *ARMS], start=1)
+        ]
+        assert "left" not in turns[0]  # nothing was timed, and nothing is guessed
+        assert turns[2].endswith("of training left, and 2 that were not timed yet")
+        assert all(line.endswith("of training left") for line in turns[3:])
+
     def test_every_arm_learned_for_its_epochs_with_every_seed(self, whole: engine.StudyResult) -> None:
         for arm in ARMS:
             for seed in (0, 1):

@@ -1,21 +1,15 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lightmeter.errors import BundleError, ExamError
-from lightmeter.nouns.bundle import CARD, Bundle, write_card
+from lightmeter.nouns.bundle import Bundle
 from lightmeter.runners import open_runner
 from lightmeter.verbs.verify import bundle_in, probabilities, sit_exam, verify
-from tests.bundles import picture
-
-
-def reseal(path: Path) -> None:
-    document = json.loads((path / CARD).read_text())
-    write_card(path, {name: value for name, value in document.items() if name not in ("format", "files", "seal")})
+from tests.bundles import picture, reseal
 
 
 def test_a_bundle_and_the_bundle_in_a_run_verify(own_bundle: Path) -> None:
