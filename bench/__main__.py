@@ -39,11 +39,10 @@ def main() -> None:
 
 def _words(row: Row, outcome: Outcome, seconds: float) -> str:
     sign = ">=" if row.better == "above" else "<="
-    verdict = "cleared" if row.met(outcome) else "missed"
     return (
         f"{row.id}  {row.what}\n    against {row.against}\n"
         f"    ratio {outcome.ratio:.3g} (95 % interval {outcome.low:.3g} to {outcome.high:.3g}, {len(outcome.ours)} "
-        f"pairs, {seconds:.0f} s); must {sign} {row.must:g}, aim {sign} {row.aim:g}: {verdict}\n"
+        f"pairs, {seconds:.0f} s); must {sign} {row.must:g}, aim {sign} {row.aim:g}: {row.verdict(outcome)}\n"
     )
 
 
@@ -61,7 +60,7 @@ def _keep(row: Row, outcome: Outcome, note: str) -> None:
         "must": row.must,
         "aim": row.aim,
         "better": row.better,
-        "met": row.met(outcome),
+        "verdict": row.verdict(outcome),
         "note": note,
         **outcome.document(),
         "values": {"ours": outcome.ours, "theirs": outcome.theirs},

@@ -95,7 +95,7 @@ def performance() -> str:
             f"{record['ours']:.4g}",
             f"{record['theirs']:.4g}",
             f"{sign} {record['must']:g}",
-            "cleared" if record["met"] else "missed",
+            record["verdict"],
         )
         rows += f"| {' | '.join(cells)} |\n"
         note = f" {record['note']}" if record["note"] else ""
@@ -187,8 +187,9 @@ def _clean(record: dict[str, Any]) -> str:
 
 
 def _machine(environment: dict[str, Any]) -> str:
+    able = f" ({environment['features']})" if environment.get("features") else ""
     return (
-        f"{environment['cpu']}, {environment['cores']} cores, {environment['memory_gib']} GiB, "
+        f"{environment['cpu']}{able}, {environment['cores']} cores, {environment['memory_gib']} GiB, "
         f"PyTorch {environment['torch']}, Python {environment['python']}"
     )
 

@@ -42,7 +42,7 @@ class Size:
 
 
 SIZES = {"10 KB": Size(256, 85), "2 MB": Size(2600, 93)}
-MARKS = {"naive": 3.0, "litserve": 1.3, "bentoml": 1.3, "json": 10.0}
+MARKS = {"naive": 3.0, "litserve": 1.3, "bentoml": 1.3, "ray": 1.3, "json": 10.0}
 """What the ratio must be at least."""
 
 
@@ -106,7 +106,7 @@ def request(name: str, picture: bytes) -> Ask:
         values = pixels.ravel().tolist()
         tensor = {"name": "pixels", "shape": [1, 160, 160, 3], "datatype": "UINT8", "data": values}
         return Ask("/v2/models/model/infer", "application/json", json.dumps({"inputs": [tensor]}).encode())
-    return Ask(body=picture)
+    return Ask("/", body=picture) if name == "ray" else Ask(body=picture)
 
 
 @contextlib.contextmanager
@@ -120,9 +120,9 @@ def started(name: str, run: Path) -> Iterator[Server]:
         command = [sys.executable, str(SIDES / "naive.py"), str(run), str(port)]
         with serving(command, port, ready="/health") as server:
             yield server
-    elif name == "litserve":
-        command = [str(python_of("litserve")), str(SIDES / "lit.py"), onnx, str(port)]
-        with serving(command, port, ready="/health") as server:
+    elif name in ("litserve", "ray"):
+        script, ready = ("lit.py", "/health") if name == "litserve" else ("rayserve.py", "/")
+        with serving([str(python_of(name)), str(SIDES / script), onnx, str(port)], port, ready=ready) as server:
             yield server
     else:
         os.environ |= {"LIGHTMETER_ONNX": onnx, "BENTOML_DO_NOT_TRACK": "True"}

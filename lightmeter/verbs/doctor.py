@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import sys
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from lightmeter.nouns.places import cache_folder, data_folder
@@ -33,9 +31,6 @@ LIBRARIES = {
     "serve": ("fastapi", "uvicorn", "prometheus-client", "python-multipart"),
 }
 """extra -> the libraries that it brings."""
-
-FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile", "amx_bf16", "amx_int8", "asimd", "bf16")
-"""Processor features that decide how fast training and serving are; the meter measures rather than trusts them."""
 
 LOW_DISK = 2.0
 LOW_MEMORY = 2.0
@@ -101,7 +96,7 @@ def _machine(problems: list[str]) -> dict[str, Any]:
     return {
         "platform": facts["platform"],
         "processor": facts["cpu"],
-        "features": " ".join(flag for flag in FLAGS if flag in _flags()) or "none of note",
+        "features": facts["features"] or "none of note",
         "cores": facts["cores"],
         "memory_gib": memory,
         "onnxruntime": _providers(problems),
@@ -134,14 +129,3 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _flags() -> frozenset[str]:
-    if sys.platform != "linux":
-        return frozenset()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return frozenset()
-    words = next((line.partition(":")[2] for line in lines if line.lower().startswith(("flags", "features"))), "")
-    return frozenset(words.split())

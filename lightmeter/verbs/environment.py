@@ -11,6 +11,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+FEATURES = (
+    "avx2",
+    "avx512f",
+    "avx512_bf16",
+    "avx512_vnni",
+    "avx_vnni",
+    "amx_tile",
+    "amx_bf16",
+    "amx_int8",
+    "asimd",
+    "bf16",
+)
+"""Processor features that decide how fast training and serving are; the meter measures rather than trusts them."""
+
 _LIBRARIES = ("torch", "numpy", "pillow", "onnxruntime", "scikit-learn", "scipy", "safetensors")
 
 
@@ -23,6 +37,7 @@ def environment(seed: int) -> dict[str, Any]:
         **{name: _version(name) for name in _LIBRARIES},
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": processor(),
+        "features": features(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": _memory(),
         "gpu": gpu(),
@@ -58,6 +73,16 @@ def processor() -> str:
     except OSError:
         return platform.processor()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def features() -> str:
+    """Those of `FEATURES` that the processor says it has, with spaces between; "" where it does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    said = next((line.partition(":")[2] for line in lines if line.lower().startswith(("flags", "features"))), "")
+    return " ".join(flag for flag in FEATURES if flag in said.split())
 
 
 def _memory() -> float | None:
