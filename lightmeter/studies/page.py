@@ -195,9 +195,16 @@ def _knee(found: dict[str, Any] | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {
-        "sentence": f"More stops paying at {found['name']}: {found['reason']}",
+        "sentence": _stops("More", found),
         "steps": [_step(step) for step in found["steps"]],
     }
+
+
+def _stops(what: str, found: dict[str, Any]) -> str:
+    """Where `what` stops paying, in a sentence; where the curve ends before that, that it did not."""
+    if not found["steps"] or found["name"] == found["steps"][-1]["to"]:
+        return f"E{found['reason'][1:]}"
+    return f"{what} stop{'' if what.endswith('s') else 's'} paying at {found['name']}: {found['reason']}"
 
 
 def _step(step: dict[str, Any]) -> dict[str, str]:
@@ -217,8 +224,8 @@ def _rows(name: str, table: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
         "sentence": (
-            f"More epochs stop paying at {table['knee']['name']}: {table['knee']['reason']} Each row is held against "
-            f"the best before it, by {count(table['n'])} validation pictures."
+            f"{_stops('More epochs', table['knee'])} Each row is held against the best before it, by "
+            f"{count(table['n'])} validation pictures."
         ),
         "rows": [
             {

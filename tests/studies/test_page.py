@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from lightmeter.studies.page import _before, _leaks, headline
+from lightmeter.studies.page import _before, _leaks, _stops, headline
+from lightmeter.studies.results import Point, knee
 
 
 def arm(
@@ -80,3 +81,14 @@ def test_twins_that_we_drew_apart_are_not_blamed_on_the_publisher() -> None:
     drawn, published = ({"n": {"leaks": 7}, "pictures": {"test_share": share}} for share in (0.3, 0.0))
     assert _leaks([published]) == "7 test pictures also stand in training, as the data set was published."
     assert _leaks([drawn]) == "7 test pictures also stand in training."
+
+
+def test_a_curve_that_ends_before_more_stops_paying_is_not_said_to_have_stopped() -> None:
+    points = [
+        Point(name, cost, accuracy) for name, cost, accuracy in (("a", 1.0, 0.5), ("b", 2.0, 0.7), ("c", 9.0, 0.9))
+    ]
+    rising = knee(points, [["", "better", "better"]] * 3)
+    assert _stops("More", rising) == "Every step still paid, up to c, where the curve ends."
+    flat = knee(points, [["", "better", "better"], ["", "", "tie"], ["", "", ""]])
+    assert _stops("More", flat) == "More stops paying at b: nothing beyond b is distinguishably better."
+    assert _stops("More epochs", flat).startswith("More epochs stop paying at b: ")
