@@ -5,6 +5,7 @@
     ├── DataError                    pictures, tables and splits
     │   ├── SourceError              no such source, nothing in it, or not a layout we know
     │   ├── BadImageError            bytes that cannot become a canvas
+    │   │   └── ForeignImageError    they are of no kind of picture that is read
     │   └── LeakError                test pictures that stand in train too
     ├── RecipeError                  a recipe that contradicts itself or its data
     ├── WeightsError                 start weights that do not fit the model
@@ -55,6 +56,10 @@ class SourceError(DataError):
 
 class BadImageError(DataError):
     """Bytes that cannot become a canvas; `received` is the reason, without any path."""
+
+
+class ForeignImageError(BadImageError):
+    """Bytes of no kind of picture that is read."""
 
 
 class LeakError(DataError):

@@ -129,6 +129,13 @@ def serve(
         str,
         typer.Option(metavar="NAME", help="onnxruntime, openvino; auto: the faster one here of those that are right."),
     ] = "auto",
+    batch: Annotated[
+        int, typer.Option(metavar="N", min=1, max=1024, help="Pictures in one run of the graph, at most.")
+    ] = 32,
+    wait: Annotated[
+        float,
+        typer.Option(metavar="MS", min=0.0, max=1000.0, help="That a batch waits to be filled; 0: adapts to the load."),
+    ] = 0.0,
     log: Annotated[bool, typer.Option("--log/--no-log", help="A line of JSON for each request.")] = True,
 ) -> None:
     """Serve bundles over HTTP.
@@ -136,6 +143,9 @@ def serve(
     Each takes its exam before it is asked; the page at /docs describes the
     addresses. A bundle that is replaced on the disk is exchanged without a gap.
     """
+    from dataclasses import replace
+
+    from lightmeter.serving.limits import Limits
     from lightmeter.verbs.serve import serve as run
 
     run(
@@ -147,6 +157,7 @@ def serve(
         key_file=api_key_file,
         per_second=rate,
         by=runner,
+        limits=replace(Limits(), batch=batch, batch_seconds=wait / 1000),
         log=log,
         progress=open_progress(),
     )

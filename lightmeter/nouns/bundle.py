@@ -80,7 +80,7 @@ class Bundle(BaseModel):
 
     Attributes:
         path: the folder; not part of the card.
-        graph: the entry of `RUNNERS` that runs it.
+        graph: the kind of graph that it holds, which runners must be able to read.
         temperature: logits are divided by it before the softmax; exactly 1 where nothing was fitted.
         abstain_below: answers of a lower probability abstain; 0 never does.
         views: test-time views that the graph averages.
@@ -132,6 +132,11 @@ class Bundle(BaseModel):
     def calibrated(self) -> bool:
         """Whether its probabilities were fitted on held-out pictures."""
         return self.temperature != 1.0
+
+    @property
+    def version(self) -> str:
+        """The first digits of its seal, which no other bundle shares."""
+        return self.seal[:12]
 
     @staticmethod
     def open(path: Path) -> Bundle:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile
 
-from lightmeter.errors import BadImageError
+from lightmeter.errors import BadImageError, ForeignImageError
 from lightmeter.nouns.quiet import without_pillow_warnings
 
 PIXEL_LIMIT = 64_000_000
@@ -44,7 +44,7 @@ _COLOUR = ("RGB", "RGBX", "CMYK", "YCbCr")
 _ALPHA = ("RGBA", "RGBa", "LA", "La", "PA")
 _SIXTEEN = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
-_KNOWN = (  # (pattern at the start, what it is): for words only, no decision hangs on it
+_KNOWN = (  # (pattern at the start, what it is)
     (rb"\xff\xd8\xff", "JPEG"),
     (rb"\x89PNG\r\n\x1a\n", "PNG"),
     (rb"GIF8[79]a", "GIF"),
@@ -105,11 +105,14 @@ def describe(data: bytes) -> ImageFacts:
     return ImageFacts(image.format or "", image.mode, *image.size)
 
 
-def decode(data: bytes, *, channels: int, wanted: Any, background: tuple[int, int, int]) -> Decoded:
+def decode(
+    data: bytes, *, channels: int, wanted: Any, background: tuple[int, int, int], most: int = PIXEL_LIMIT
+) -> Decoded:
     """Decode, drop alpha, reduce to 8 bits, and convert to L (1 channel) or RGB (3; a grey picture may stay L).
 
     Args:
         wanted: (width, height) as stored -> how many source pixels make one canvas pixel, along the finer axis.
+        most: pixels that may be decoded, counted after a JPEG's reduction.
 
     Raises:
         BadImageError: with the reason.
@@ -122,9 +125,11 @@ def decode(data: bytes, *, channels: int, wanted: Any, background: tuple[int, in
             if getattr(image, "is_animated", False):  # asked first: a GIF answers it by seeking
                 notes.append("animated: first frame")
             scale = _draft(image, wanted(width, height))
+            if image.width * image.height > most:
+                raise _too_large(f"{image.width:,} x {image.height:,} pixels would have to be decoded", most)
             depth = " ".join(str(tile.args) for tile in image.tile)
             image.load()
-        except MemoryError:
+        except (MemoryError, BadImageError):
             raise
         except Exception as error:  # decoders meet broken bytes with exceptions of every kind
             raise _damaged(image.format or "picture", error) from error
@@ -159,19 +164,19 @@ def _open(data: bytes) -> ImageFile.ImageFile:
     return image
 
 
-def _too_large(says: str) -> BadImageError:
-    return BadImageError(f"{says}, above the limit of {PIXEL_LIMIT:,}", fix="scale it down first.")
+def _too_large(says: str, most: int = PIXEL_LIMIT) -> BadImageError:
+    return BadImageError(f"{says}, above the limit of {most:,}", fix="scale it down first.")
 
 
 def _unopened(data: bytes, error: Exception) -> BadImageError:
     head = data[:256]
     for pattern, name in _FOREIGN:
         if re.match(pattern, head, re.DOTALL | re.IGNORECASE):
-            return BadImageError(f"it is {name}, which is not read", READABLE, "convert it to JPEG or PNG.")
+            return ForeignImageError(f"it is {name}, which is not read", READABLE, "convert it to JPEG or PNG.")
     for pattern, name in _KNOWN:
         if re.match(pattern, head, re.DOTALL):
             return BadImageError(f"its {name} header is damaged or ends early", READABLE)
-    return BadImageError("it is not a picture", READABLE)
+    return ForeignImageError("it is not a picture", READABLE)
 
 
 def _damaged(format: str, error: Exception) -> BadImageError:

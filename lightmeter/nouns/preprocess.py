@@ -101,8 +101,11 @@ class Preprocess(BaseModel):
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def canvas(self, data: bytes) -> Canvas:
+    def canvas(self, data: bytes, *, most: int = PIXEL_LIMIT) -> Canvas:
         """Decode and resize one picture.
+
+        Args:
+            most: pixels that may be decoded for it; what is decoded does not depend on it.
 
         Raises:
             BadImageError: the bytes cannot become a canvas; `received` is the reason.
@@ -110,7 +113,7 @@ class Preprocess(BaseModel):
         ready = self._ready(data)
         if ready is not None:
             return Canvas(ready, self.size, self.size)
-        decoded = decode(data, channels=self.channels, wanted=self._ratio, background=self.background)
+        decoded = decode(data, channels=self.channels, wanted=self._ratio, background=self.background, most=most)
         width, height = decoded.width, decoded.height
         if decoded.turn in _TRANSPOSING:
             width, height = height, width

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +38,7 @@ PLAIN = "onnxruntime"
 
 RUNNERS: dict[str, Callable[..., Runner]] = {PLAIN: open_onnx, "openvino": open_openvino}
 
+_CONTROL = Path("/sys/fs/cgroup")  # of this process, as a container sees it
 _GRAPHS = ("onnx",)  # kinds that they read
 
 
@@ -58,5 +61,18 @@ def open_runner(bundle: Bundle, *, threads: int = 0, by: str = PLAIN) -> Runner:
 
 
 def cores() -> int:
-    """How many cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may run on, and has time on: a container's share of the processor counts."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(allowed, _quota(_CONTROL))))
+
+
+def _quota(folder: Path) -> float:
+    """Cores' worth of time that the control group gives; infinite where it sets no bound."""
+    try:
+        if (folder / "cpu.max").exists():
+            given, each = (folder / "cpu.max").read_text().split()
+        else:
+            given, each = ((folder / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return int(given) / int(each) if given.strip() not in ("max", "-1") else math.inf
+    except (OSError, ValueError, ZeroDivisionError):
+        return math.inf

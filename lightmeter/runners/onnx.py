@@ -43,6 +43,7 @@ class OnnxRunner:
     """A loaded graph: uint8[N, S, S, C] -> float32[N, K].
 
     Attributes:
+        taken: name of the graph's input.
         shape: (S, S, C).
         classes: K.
         given: names of the graph's outputs, the logits first.
@@ -50,7 +51,7 @@ class OnnxRunner:
 
     def __init__(self, session: Any, path: Path, shape: tuple[int, int, int], classes: int) -> None:
         self._session, self._path, self.shape, self.classes = session, path, shape, classes
-        self._taken = session.get_inputs()[0].name
+        self.taken = session.get_inputs()[0].name
         self.given = [end.name for end in session.get_outputs()]
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -73,7 +74,7 @@ class OnnxRunner:
     def _run(self, wanted: list[str], pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         assert pixels.dtype == np.uint8 and pixels.shape[1:] == self.shape, (pixels.dtype, pixels.shape)
         try:
-            found: list[NDArray[np.float32]] = self._session.run(wanted, {self._taken: pixels})
+            found: list[NDArray[np.float32]] = self._session.run(wanted, {self.taken: pixels})
         except Exception as error:  # ONNX Runtime has an exception class per status code
             raise BundleError(f"{self._path} failed on {len(pixels)} pictures ({_first_line(error)}).") from error
         return found

@@ -27,6 +27,7 @@ from lightmeter.serving.shelf import Shelf
 from lightmeter.serving.shell import Shell
 
 _LIMITS = Limits()
+_TOPK = 1000
 
 
 def create_app(
@@ -44,9 +45,8 @@ def create_app(
         log: told of every request in a few plain values, never what it held.
     """
     engine = Engine(shelf, limits)
-    most = max(len(shelf.get(name).bundle.classes) for name in shelf.names)
     # As defaults and not in annotations: those are texts here, in which no local name would be found.
-    topk_query = Query(min(5, most), ge=1, le=most)
+    topk_query = Query(5, ge=1, le=_TOPK, description="classes to list; of fewer classes, all of them")
     neighbours_query = Query(0, ge=0, le=10, description="training pictures like it to add, where the model has some")
     model_query = Query(None, max_length=200, description="the model to ask; see /v1/models")
 
@@ -61,6 +61,7 @@ def create_app(
     app = FastAPI(
         title="Lightmeter", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan, debug=False
     )
+    app.state.engine = engine  # for whoever runs the server, to say that it is about to stop
     app.add_middleware(Shell, metrics=engine.metrics, keys=keys, log=log)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http)
@@ -76,26 +77,28 @@ def create_app(
         neighbours: int = neighbours_query,
     ) -> Response:
         """Say what each picture shows, and if asked where the evidence lies and which training pictures are like it."""
-        with engine.enter(model) as served:
-            images = await read_images(request, limits)
+        with engine.arrive(model) as took:
+            images = await read_images(request, limits, took)
             if (explain or neighbours) and len(images) > limits.explained:
                 raise Problem(422, "bad_parameter", f"At most {limits.explained} pictures are explained at once.")
-            if neighbours and served.neighbours is None:
-                raise Problem(422, "no_examples", "This model carries no training pictures; see export --examples.")
-            found = await engine.answer(served, images)
-            predictions = served.predictor.read([name for name, _ in images], found.logits, topk=topk)
-            documents = [prediction.document() for prediction in predictions]
-            if explain:
-                await engine.explain(served, found.canvases, documents)
-            if neighbours:
-                await engine.neighbours(served, found.canvases, documents, neighbours)
-            engine.shadow(served, images, [prediction.label for prediction in predictions])
+            with engine.enter(model) as served:
+                if neighbours and served.neighbours is None:
+                    raise Problem(422, "no_examples", "This model carries no training pictures; see export --examples.")
+                async with engine.in_time() as deadline:
+                    found = await engine.answer(served, images, deadline)
+                    predictions = served.predictor.read([name for name, _ in images], found.logits, topk=topk)
+                    documents = [prediction.document() for prediction in predictions]
+                    if explain:
+                        await engine.explain(served, found.canvases, documents, deadline)
+                    if neighbours:
+                        await engine.neighbours(served, found.canvases, documents, neighbours)
+                engine.shadow(served, images, found.canvases, [prediction.label for prediction in predictions])
         abstained = sum(prediction.abstain for prediction in predictions)
         engine.metrics.images(label=len(predictions) - abstained, abstain=abstained)
         timings = {"decode_ms": found.decode, "queue_ms": found.queue, "inference_ms": found.inference}
         document = {
             "model": served.name,
-            "version": served.bundle.created,
+            "version": served.bundle.version,
             "bundle": served.bundle.seal,
             "predictions": documents,
             "timings": {name: round(1000 * seconds, 3) for name, seconds in timings.items()},
@@ -109,7 +112,8 @@ def create_app(
             {
                 "name": name,
                 "bundle": served.bundle.seal,
-                "version": served.bundle.created,
+                "version": served.bundle.version,
+                "created": served.bundle.created,
                 "classes": len(served.bundle.classes),
                 "share": shelf.shares.get(name, 0.0) if shelf.shares else float(name == shelf.default),
                 "shadow": shelf.shadows.get(name, 0.0),

@@ -67,11 +67,15 @@ class Batcher:
         """Jobs in the queue."""
         return len(self._jobs)
 
-    def close(self) -> None:
-        """Answer what is in the queue, then end."""
+    def retire(self) -> None:
+        """Take nothing more; its thread answers what is in the queue, then ends."""
         with self._some:
             self._open = False
             self._some.notify()
+
+    def close(self) -> None:
+        """Take nothing more, and wait until what is in the queue was answered."""
+        self.retire()
         self._thread.join()
 
     def _work(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -16,21 +16,24 @@ _RAW = ("application/octet-stream", "")
 _NAME = 200
 
 
-async def read_images(request: Request, limits: Limits) -> list[tuple[str, bytes]]:
+async def read_images(request: Request, limits: Limits, took: Callable[[int], None]) -> list[tuple[str, bytes]]:
     """(name, bytes) of each picture: the body itself, or every file of a multipart form.
 
     What a picture is, its bytes say: a declared type only has to be `image/*`, and need not be the right one.
 
+    Args:
+        took: told of the bytes that have come, see `limits.Gate.arrive`.
+
     Raises:
-        Problem: 400 without pictures, 408 too slow, 413 too large, 415 declared as something else.
+        Problem: 400 without pictures, 408 too slow, 413 too large, 415 declared as something else, 429 no room.
     """
     declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
         async with asyncio.timeout(limits.read_seconds):
             if declared == "multipart/form-data":
-                images = await _form(request, limits)
+                images = await _form(request, limits, took)
             elif declared.startswith("image/") or declared in _RAW:
-                body = b"".join([chunk async for chunk in _stream(request, limits)])
+                body = b"".join([chunk async for chunk in _stream(request, limits, took)])
                 images = [("body", body)] if body else []
             else:
                 raise Problem(415, "unsupported_type", "Send image/*, application/octet-stream or multipart/form-data.")
@@ -43,11 +46,11 @@ async def read_images(request: Request, limits: Limits) -> list[tuple[str, bytes
     return images
 
 
-async def read_body(request: Request, limits: Limits) -> bytes:
-    """The whole body, as it came. Raises Problem: 408 too slow, 413 too large, 400 where it broke off."""
+async def read_body(request: Request, limits: Limits, took: Callable[[int], None]) -> bytes:
+    """The whole body, as it came. Raises Problem: 408 too slow, 413 too large, 429 no room, 400 where it broke off."""
     try:
         async with asyncio.timeout(limits.read_seconds):
-            return b"".join([chunk async for chunk in _stream(request, limits)])
+            return b"".join([chunk async for chunk in _stream(request, limits, took)])
     except TimeoutError as error:
         raise _late(limits) from error
     except ClientDisconnect as error:
@@ -60,7 +63,7 @@ def _late(limits: Limits) -> Problem:
     )
 
 
-async def _stream(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]:
+async def _stream(request: Request, limits: Limits, took: Callable[[int], None]) -> AsyncGenerator[bytes, None]:
     """The body, chunk by chunk, until it is more than allowed."""
     too_large = Problem(
         413, "too_large", f"A request may have {limits.body:,} bytes.", {"Connection": "close"}
@@ -73,12 +76,13 @@ async def _stream(request: Request, limits: Limits) -> AsyncGenerator[bytes, Non
         received += len(chunk)
         if received > limits.body:
             raise too_large
+        took(len(chunk))
         yield chunk
 
 
-async def _form(request: Request, limits: Limits) -> list[tuple[str, bytes]]:
+async def _form(request: Request, limits: Limits, took: Callable[[int], None]) -> list[tuple[str, bytes]]:
     parser = MultiPartParser(
-        request.headers, _stream(request, limits), max_files=limits.images, max_fields=16, max_part_size=4096
+        request.headers, _stream(request, limits, took), max_files=limits.images, max_fields=16, max_part_size=4096
     )
     parser.spool_max_size = limits.body + 1  # pictures of users are not written to the disk
     try:

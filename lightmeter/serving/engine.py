@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import io
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from lightmeter import __version__
-from lightmeter.errors import BadImageError
-from lightmeter.serving.limits import Gate, Limits
+from lightmeter.errors import BadImageError, ForeignImageError
+from lightmeter.serving.limits import Deadline, Gate, Limits
 from lightmeter.serving.metrics import Metrics
 from lightmeter.serving.problems import Problem
 from lightmeter.serving.shelf import Served, Shelf
 
-_FOREIGN = ("it is not a picture", "which is not read")  # how the decoder ends its words for other kinds of file
-
+Result = TypeVar("Result")
 Images = Sequence[tuple[str, bytes]]
 """(name, encoded bytes) of each picture."""
 
@@ -42,7 +40,11 @@ class Answered:
 
 
 class Engine:
-    """Everything behind the routes of one application."""
+    """Everything behind the routes of one application.
+
+    Decoding has a pool of threads, explanations have one thread of their own: they take many times as long, and nobody
+    else should wait for them.
+    """
 
     def __init__(self, shelf: Shelf, limits: Limits) -> None:
         self.shelf, self.limits = shelf, limits
@@ -50,97 +52,117 @@ class Engine:
         self.metrics.inside.set_function(lambda: self.gate.inside)
         for name in shelf.names:
             self.metrics.bundle(name, shelf.get(name).bundle.seal)
-        self.ready = True
+        self.ready = True  # what probes are told; requests are answered until it is closed
+        self._open = True
         self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="lightmeter")
+        self._apart = ThreadPoolExecutor(1, thread_name_prefix="lightmeter-explain")
         self._shadows: set[asyncio.Task[None]] = set()  # so that none is collected while it runs
 
     def close(self) -> None:
         """Take nothing more, and answer what waits."""
-        self.ready = False
-        self._pool.shutdown(cancel_futures=True)
+        self.ready = self._open = False
+        for pool in (self._pool, self._apart):
+            pool.shutdown(cancel_futures=True)
         self.shelf.close()
 
     @contextmanager
-    def enter(self, model: str | None) -> Iterator[Served]:
-        """Hold a place for a request, and the bundle that answers it.
+    def arrive(self, model: str | None) -> Iterator[Callable[[int], None]]:
+        """Let a request in whose body is still to come; see `Gate.arrive`.
 
         Raises:
             Problem: 503 while it stops, 429 where there is no room, 404 for an unknown model.
         """
-        if not self.ready:
+        if not self._open:
             raise Problem(503, "not_ready", "The server is stopping.")
+        if model is not None:
+            self.shelf.get(model)
+        with self.gate.arrive() as took:
+            yield took
+
+    @contextmanager
+    def enter(self, model: str | None) -> Iterator[Served]:
+        """Hold a place for a request that has come whole, and the bundle that answers it.
+
+        Raises:
+            Problem: 429 where there is no room, 404 for an unknown model.
+        """
         with self.gate.enter(), self.shelf.pick(model).use() as served:
             yield served
 
-    async def answer(self, served: Served, images: Images) -> Answered:
-        """Decode pictures and run the graph on them.
-
-        Raises:
-            Problem: 415 or 422 for pictures that cannot be read, 504 where it takes too long.
-        """
+    @asynccontextmanager
+    async def in_time(self) -> AsyncIterator[Deadline]:
+        """Give the block the seconds that an answer may take, all its parts together. Raises Problem (504)."""
+        deadline = Deadline(self.limits.answer_seconds)
         try:
             async with asyncio.timeout(self.limits.answer_seconds):
-                began = time.perf_counter()
-                loop = asyncio.get_running_loop()
-                canvases = await loop.run_in_executor(self._pool, decode, served, images)
-                return await self._run(served, canvases, time.perf_counter() - began)
+                yield deadline
         except TimeoutError as error:  # which has cancelled whatever part was waiting
-            raise self._late() from error
+            raise deadline.late() from error
+
+    async def answer(self, served: Served, images: Images, deadline: Deadline) -> Answered:
+        """Decode pictures and run the graph on them. Raises Problem: 415 or 422 for pictures that cannot be read."""
+        began = time.perf_counter()
+        try:
+            canvases = await self._threaded(self._pool, decode, served, images, self.limits.pixels, deadline)
         except Problem as problem:
             self.metrics.images(refused=len(problem.errors))
             raise
+        return await self.run(served, canvases, time.perf_counter() - began)
 
-    async def run(self, served: Served, canvases: NDArray[np.uint8]) -> Answered:
-        """Run the graph on canvases. Raises Problem (504)."""
-        try:
-            async with asyncio.timeout(self.limits.answer_seconds):
-                return await self._run(served, canvases, 0.0)
-        except TimeoutError as error:
-            raise self._late() from error
-
-    async def _run(self, served: Served, canvases: NDArray[np.uint8], decoded: float) -> Answered:
+    async def run(self, served: Served, canvases: NDArray[np.uint8], decoded: float = 0.0) -> Answered:
+        """Run the graph on canvases, whose decoding took so many seconds."""
         found = await asyncio.wrap_future(served.batcher.submit(canvases))
         self.metrics.parts(decoded, found.queued, found.inference)
         return Answered(canvases, found.logits, decoded, found.queued, found.inference)
 
-    async def explain(self, served: Served, canvases: NDArray[np.uint8], documents: list[dict[str, Any]]) -> None:
-        """Put an explanation into each answer that has a label. Raises Problem (504)."""
-        wanted = [(canvas, document) for canvas, document in zip(canvases, documents, strict=True) if document["label"]]
-        loop = asyncio.get_running_loop()
-        jobs = [
-            loop.run_in_executor(self._pool, heat, served, canvas, document["label"]) for canvas, document in wanted
-        ]
-        try:
-            async with asyncio.timeout(self.limits.answer_seconds):
-                for (_, document), found in zip(wanted, await asyncio.gather(*jobs), strict=True):
-                    document["explanation"] = found
-        except TimeoutError as error:
-            raise self._late() from error
+    async def explain(
+        self, served: Served, canvases: NDArray[np.uint8], documents: list[dict[str, Any]], deadline: Deadline
+    ) -> None:
+        """Put an explanation into each answer that has a label. Raises Problem (429)."""
+        with self.gate.explain():
+            for canvas, document in zip(canvases, documents, strict=True):
+                if document["label"]:
+                    document["explanation"] = await self._threaded(
+                        self._apart, heat, served, canvas, document["label"], deadline
+                    )
 
     async def neighbours(
         self, served: Served, canvases: NDArray[np.uint8], documents: list[dict[str, Any]], count: int
     ) -> None:
-        """Put the nearest training pictures into each answer. Raises Problem (504)."""
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self.limits.answer_seconds):
-                found = await loop.run_in_executor(self._pool, alike, served, canvases, count)
-        except TimeoutError as error:
-            raise self._late() from error
+        """Put the nearest training pictures into each answer. Raises Problem (429)."""
+        with self.gate.explain():
+            found = await self._threaded(self._apart, alike, served, canvases, count)
         for document, some in zip(documents, found, strict=True):
             document["neighbours"] = some
 
-    def shadow(self, served: Served, images: Images, labels: Sequence[str | None]) -> None:
-        """Let the shadows answer a request as well, later and unseen, unless the server is busy."""
-        for other in self.shelf.shadows_of(served.name) if not self.gate.busy else ():
-            task = asyncio.create_task(self._shadow(other, images, labels))
+    def shadow(self, served: Served, images: Images, canvases: NDArray[np.uint8], labels: Sequence[str | None]) -> None:
+        """Let the shadows answer a request as well, later and unseen, unless the server or they are busy."""
+        for other in self.shelf.shadows_of(served.name):
+            if self.gate.busy or len(self._shadows) >= self.limits.workers:
+                return
+            same = other.bundle.preprocess == served.bundle.preprocess
+            held = ExitStack()
+            held.enter_context(other.use())  # at once: before the task starts it could be exchanged
+            task = asyncio.create_task(self._shadow(other, held, canvases if same else images, labels))
             self._shadows.add(task)
             task.add_done_callback(self._shadows.discard)
 
-    async def _shadow(self, served: Served, images: Images, labels: Sequence[str | None]) -> None:
-        with served.use(), contextlib.suppress(Problem):
-            found = await self.answer(served, images)
-            others = served.predictor.read([name for name, _ in images], found.logits, topk=1)
+    async def _shadow(
+        self, served: Served, held: ExitStack, given: Images | NDArray[np.uint8], labels: Sequence[str | None]
+    ) -> None:
+        with held:
+            try:
+                async with self.in_time() as deadline:
+                    canvases = (
+                        given
+                        if isinstance(given, np.ndarray)
+                        else await self._threaded(self._pool, decode, served, given, self.limits.pixels, deadline)
+                    )
+                    found = await asyncio.wrap_future(served.batcher.submit(canvases))
+            except Exception:  # noqa: BLE001 - nobody waits for it; a shadow that fails is counted, whatever the cause
+                self.metrics.shadow_failed(served.name)
+                return
+            others = served.predictor.read([""] * len(canvases), found.logits, topk=1)
             agree = sum(other.label == label for other, label in zip(others, labels, strict=True))
             self.metrics.shadowed(served.name, agree, len(others) - agree)
 
@@ -150,19 +172,22 @@ class Engine:
             await asyncio.sleep(self.limits.reload_seconds)
             for name in self.shelf.names:
                 known = self.shelf.failures.get(name)
-                if await asyncio.to_thread(self.shelf.renew, name, self.limits):
-                    self.metrics.bundle(name, self.shelf.get(name).bundle.seal)
+                new = await asyncio.to_thread(self.shelf.renewed, name, self.limits)
+                if new is not None:
+                    self.shelf.exchange(new)
+                    self.metrics.bundle(name, new.bundle.seal)
                     self.metrics.reloads(name, "done")
                 elif self.shelf.failures.get(name) not in (None, known):
                     self.metrics.reloads(name, "refused")
 
-    def _late(self) -> Problem:
-        return Problem(504, "deadline", f"No answer within {self.limits.answer_seconds:g} s.")
+    async def _threaded(self, pool: ThreadPoolExecutor, job: Callable[..., Result], *given: Any) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(pool, job, *given)
 
 
-def heat(served: Served, canvas: NDArray[np.uint8], label: str) -> dict[str, str]:
-    """An ExplanationModel's fields."""
-    found = served.explainer.explain(canvas, label)
+def heat(served: Served, canvas: NDArray[np.uint8], label: str, deadline: Deadline) -> dict[str, str]:
+    """An ExplanationModel's fields. Raises Problem (504)."""
+    deadline.check()
+    found = served.explainer.explain(canvas, label, between=deadline.check)
     stream = io.BytesIO()
     Image.fromarray((found.heat * 255).round().astype(np.uint8)).save(stream, "PNG")
     return {"label": label, "method": found.method, "heat_png": base64.b64encode(stream.getvalue()).decode()}
@@ -185,19 +210,22 @@ def alike(served: Served, canvases: NDArray[np.uint8], count: int) -> list[list[
     ]
 
 
-def decode(served: Served, images: Sequence[tuple[str, bytes]]) -> NDArray[np.uint8]:
+def decode(served: Served, images: Images, most: int, deadline: Deadline) -> NDArray[np.uint8]:
     """Every picture's canvas, uint8[N, S, S, C].
 
+    Args:
+        most: pixels that may be decoded of each.
+
     Raises:
-        Problem: 415 where one is not a picture, else 422, naming each that is bad.
+        Problem: 415 where one is not a picture, else 422, naming each that is bad; 504 once nobody waits any more.
     """
     canvases, errors = [], []
     for name, data in images:
+        deadline.check()
         try:
-            canvases.append(served.canvas(data))
+            canvases.append(served.canvas(data, most=most))
         except BadImageError as error:
-            foreign = error.received.endswith(_FOREIGN)
-            code = "unsupported_type" if foreign else "undecodable"
+            code = "unsupported_type" if isinstance(error, ForeignImageError) else "undecodable"
             errors.append({"file": name, "code": code, "detail": error.received})
     if errors:
         code = "unsupported_type" if any(error["code"] == "unsupported_type" for error in errors) else "undecodable"

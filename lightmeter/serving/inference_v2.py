@@ -50,7 +50,7 @@ def metadata(name: str, bundle: Bundle) -> dict[str, Any]:
     side, channels, classes = bundle.preprocess.size, bundle.preprocess.channels, len(bundle.classes)
     return {
         "name": name,
-        "versions": [version(bundle)],
+        "versions": [bundle.version],
         "platform": "onnx",
         "inputs": [
             {"name": "image", "datatype": "BYTES", "shape": [-1]},
@@ -64,26 +64,24 @@ def metadata(name: str, bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def version(bundle: Bundle) -> str:
-    """A bundle's version here: the first digits of its seal."""
-    return bundle.seal[:12]
-
-
-def parse(body: bytes, header_length: str | None, bundle: Bundle, *, most: int) -> Asked:
+def parse(body: bytes, header_length: str | None, bundle: Bundle, *, most: int, most_json: int) -> Asked:
     """Read a request.
 
     Args:
         header_length: of the JSON at the body's start, where tensors follow it.
         most: pictures that it may hold.
+        most_json: bytes that its JSON may have.
 
     Raises:
-        Problem: 400 where it cannot be understood, 413 where it holds too many pictures.
+        Problem: 400 where it cannot be understood, 413 where it holds too many pictures or too much JSON.
     """
     length = len(body)
     if header_length is not None:
-        if not header_length.isdecimal() or int(header_length[:20]) > len(body):
+        if not header_length.isdecimal() or len(header_length) > 20 or int(header_length) > len(body):
             raise _bad(f"{LENGTH} is not the length of a part of the body.")
         length = int(header_length)
+    if length > most_json:
+        raise Problem(413, "too_large", f"The JSON may have {most_json:,} bytes: send tensors as binary data.")
     try:
         document = json.loads(body[:length])
     except (ValueError, RecursionError) as error:
@@ -141,7 +139,7 @@ def answer(
         else:
             entry["data"] = plain
         outputs.append(entry)
-    document: dict[str, Any] = {"model_name": name, "model_version": version(bundle), "outputs": outputs}
+    document: dict[str, Any] = {"model_name": name, "model_version": bundle.version, "outputs": outputs}
     if asked.id:
         document["id"] = asked.id
     head = json.dumps(document).encode()
@@ -211,7 +209,7 @@ def _pixels(given: dict[str, Any], raw: bytes | None, shape: list[int]) -> NDArr
         return np.frombuffer(raw, np.uint8).reshape(shape)
     try:
         numbers = np.asarray(given.get("data"), np.float64).ravel()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise _bad("data of pixels must be numbers.") from error
     if numbers.size != math.prod(shape) or not np.isin(numbers, np.arange(256)).all():
         raise _bad("data of pixels must be whole numbers from 0 to 255, as many as its shape says.")

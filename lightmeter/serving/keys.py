@@ -65,7 +65,7 @@ class Keys:
         """The holder of the key in `Authorization: Bearer` or `X-API-Key`.
 
         Raises:
-            Problem: 401 without a key that is known; 429 where its holder asks too often.
+            Problem: 401 without a key that is known.
         """
         scheme, _, token = headers.get("authorization", "").partition(" ")
         given = _digest(token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", ""))
@@ -75,10 +75,10 @@ class Keys:
                 holder = name
         if not holder:
             raise Problem(401, "unauthorized", "Send a known key.", {"WWW-Authenticate": 'Bearer realm="lightmeter"'})
-        self._spend(holder)
         return holder
 
-    def _spend(self, holder: str) -> None:
+    def spend(self, holder: str) -> None:
+        """Count a request of a holder. Raises Problem (429) where there were too many."""
         if not self._per_second:
             return
         now = time.monotonic()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -14,50 +15,65 @@ from lightmeter.serving.problems import Problem
 class Limits:
     """Bounds of one server; each that is met has its own answer.
 
-    At worst `(workers + waiting) * body` bytes of pictures are held at once.
+    At worst `held` bytes of requests lie in memory at once, and besides them what `workers` pictures of `pixels` pixels
+    take while they are decoded: up to 16 bytes a pixel, where there is transparency.
 
     Attributes:
         body: bytes of one request; beyond it 413.
+        json: bytes of the JSON of one request, which only one thread can read at a time; beyond it 413.
         images: files in one request; beyond it 413.
+        pixels: of one picture, as many as are decoded of it: of a large JPEG a quarter or less; beyond it 422.
         explained: pictures of one request that can be explained at once; beyond it 422.
-        workers: requests that are decoded and run at once.
-        waiting: requests that may wait or still arrive besides those; beyond it 429.
-        read_seconds: until a request's head must have arrived, or the connection is cut, and from then on its body;
-            beyond it 408.
-        answer_seconds: from then on until it must have been answered; beyond it 504, and it leaves the queue.
+        workers: requests that are decoded at once.
+        waiting: requests that may wait for their answer besides those; beyond it 429.
+        arriving: requests that may be under way in all, those that still arrive too; beyond it 429.
+        held: bytes of them all; beyond it 429.
+        explaining: requests that may be explained or wait for that; beyond it 429.
+        read_seconds: until a request's head must have arrived, or the connection is cut; from then on until its body
+            must have, beyond it 408; and for which a client may read nothing of an answer, or the connection is cut.
+        answer_seconds: from then on until it must have been answered; beyond it 504, and it is worked on no more.
         batch: canvases in one run of the graph.
         batch_seconds: that a batch waits to be filled; 0 takes what waited while the last one ran.
         reload_seconds: between looks for a changed bundle; 0 never looks.
         retry_seconds: what `Retry-After` says with a 429.
+        drain_seconds: for which it goes on after SIGTERM, already saying that it is not ready, so that whoever sends
+            requests its way can learn that.
     """
 
     body: int = 20 * 1024 * 1024
+    json: int = 4 * 1024 * 1024
     images: int = 32
+    pixels: int = 24_000_000
     explained: int = 4
     workers: int = field(default_factory=cores)
     waiting: int = 16
+    arriving: int = 192
+    held: int = 256 * 1024 * 1024
+    explaining: int = 4
     read_seconds: float = 30.0
     answer_seconds: float = 10.0
     batch: int = 32
     batch_seconds: float = 0.0
     reload_seconds: float = 2.0
     retry_seconds: int = 1
+    drain_seconds: float = 3.0
 
     def __post_init__(self) -> None:
-        assert min(self.body, self.images, self.workers, self.read_seconds, self.answer_seconds, self.batch) > 0, self
-        assert min(self.waiting, self.batch_seconds, self.reload_seconds) >= 0, self
+        assert min(self.body, self.json, self.images, self.pixels, self.workers, self.held, self.batch) > 0, self
+        assert min(self.arriving, self.explaining, self.read_seconds, self.answer_seconds) > 0, self
+        assert min(self.waiting, self.batch_seconds, self.reload_seconds, self.drain_seconds) >= 0, self
 
 
 class Gate:
-    """Counts the requests inside and turns away those for which there is no room.
+    """Counts requests and their bytes, and turns away those for which there is no room.
 
-    It is used from the event loop's thread alone, so that a plain counter is enough.
+    It is used from the event loop's thread alone, so that plain counters are enough.
     """
 
     def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._room = limits.workers + limits.waiting
-        self._retry = limits.retry_seconds
-        self.inside = 0
+        self.inside = self.arriving = self.held = self.explaining = 0
 
     @property
     def busy(self) -> bool:
@@ -65,14 +81,71 @@ class Gate:
         return 2 * self.inside > self._room
 
     @contextmanager
+    def arrive(self) -> Iterator[Callable[[int], None]]:
+        """Count a request while the block lasts; the value is told how many bytes of it have come.
+
+        A request that would find no room to be answered is turned away before its body is read, and one that sends
+        slowly takes no such room.
+
+        Raises:
+            Problem: 429.
+        """
+        if self.inside >= self._room or self.arriving >= self._limits.arriving:
+            raise self._full(f"{self.inside} requests are inside already, {self.arriving} in all.")
+        own = 0
+
+        def took(count: int) -> None:
+            nonlocal own
+            if self.held + count > self._limits.held:
+                raise self._full("Too many bytes of other requests are held already.")
+            own += count
+            self.held += count
+
+        self.arriving += 1
+        try:
+            yield took
+        finally:
+            self.arriving -= 1
+            self.held -= own
+
+    @contextmanager
     def enter(self) -> Iterator[None]:
         """Hold one place for the block. Raises Problem (429) where there is none."""
         if self.inside >= self._room:
-            raise Problem(
-                429, "overloaded", f"{self.inside} requests are inside already.", {"Retry-After": str(self._retry)}
-            )
+            raise self._full(f"{self.inside} requests are inside already.")
         self.inside += 1
         try:
             yield
         finally:
             self.inside -= 1
+
+    @contextmanager
+    def explain(self) -> Iterator[None]:
+        """Hold one of the few places for explanations, which take many times what an answer takes. Raises Problem."""
+        if self.explaining >= self._limits.explaining:
+            raise self._full(f"{self.explaining} requests wait to be explained already.")
+        self.explaining += 1
+        try:
+            yield
+        finally:
+            self.explaining -= 1
+
+    def _full(self, detail: str) -> Problem:
+        headers = {"Retry-After": str(self._limits.retry_seconds), "Connection": "close"}  # its body is not read on
+        return Problem(429, "overloaded", detail, headers)
+
+
+class Deadline:
+    """Until when a request must be answered. Threads ask it between two parts of their work, which nothing can stop."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._until = seconds, time.monotonic() + seconds
+
+    def check(self) -> None:
+        """Raise Problem (504) once the time is over."""
+        if time.monotonic() > self._until:
+            raise self.late()
+
+    def late(self) -> Problem:
+        """What is answered then."""
+        return Problem(504, "deadline", f"No answer within {self._seconds:g} s.")

@@ -51,6 +51,9 @@ class Metrics:
         self._shadows = Counter(
             "lightmeter_shadow_images", "Answers of a shadow", ["model", "agrees"], registry=self._registry
         )
+        self._failed = Counter(
+            "lightmeter_shadow_failures", "Requests that a shadow did not answer", ["model"], registry=self._registry
+        )
         self._reloads = Counter(
             "lightmeter_reloads", "Changed bundles that were loaded", ["model", "result"], registry=self._registry
         )
@@ -82,6 +85,10 @@ class Metrics:
         """Count answers of a shadow that were and were not those that were given."""
         self._shadows.labels(model, "yes").inc(agree)
         self._shadows.labels(model, "no").inc(differ)
+
+    def shadow_failed(self, model: str) -> None:
+        """Count a request that a shadow did not answer."""
+        self._failed.labels(model).inc()
 
     def bundle(self, model: str, seal: str) -> None:
         """What is served under a name from now on."""

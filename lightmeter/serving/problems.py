@@ -16,7 +16,7 @@ CODES = {
     "rate_limited": "this key has asked too often; try again after `Retry-After` seconds",
     "no_model": "there is no model of that name; see /v1/models",
     "no_examples": "the model carries no training pictures; see `lightmeter export --examples`",
-    "deadline": "the answer was not ready in time, and is not worked on any more",
+    "deadline": "the answer was not ready in time; work on it ends with the picture that is under way",
     "not_found": "there is no such address; see /docs",
     "method_not_allowed": "the address is there, but not for this method",
     "timeout": "the request did not arrive in time",

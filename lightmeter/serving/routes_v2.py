@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lightmeter import __version__
 from lightmeter.serving.bodies import read_body
 from lightmeter.serving.engine import Engine
-from lightmeter.serving.inference_v2 import LENGTH, answer, metadata, parse, version
+from lightmeter.serving.inference_v2 import LENGTH, answer, metadata, parse
 from lightmeter.serving.problems import Problem
 from lightmeter.serving.schema import PROBLEMS
 from lightmeter.serving.shelf import Served
@@ -32,8 +32,8 @@ def routes(engine: Engine) -> APIRouter:
 
     def versioned(name: str, asked: str | None) -> Served:
         served = engine.shelf.get(name)
-        if asked not in (None, version(served.bundle)):
-            raise Problem(404, "no_model", f"{name} is of version {version(served.bundle)} here.")
+        if asked not in (None, served.bundle.version):
+            raise Problem(404, "no_model", f"{name} is of version {served.bundle.version} here.")
         return served
 
     @router.get("")
@@ -70,16 +70,21 @@ def routes(engine: Engine) -> APIRouter:
     @router.post("/models/{name}/versions/{number}/infer", responses=PROBLEMS, openapi_extra=_INFER)
     async def infer(request: Request, name: str, number: str | None = None) -> Response:
         """Run a model on pictures (image) or canvases (pixels)."""
-        with engine.enter(name) as served:
+        limits, length = engine.limits, request.headers.get(LENGTH)
+        with engine.arrive(name) as took:
             versioned(name, number)
-            body = await read_body(request, engine.limits)
-            length = request.headers.get(LENGTH)
-            asked = await asyncio.to_thread(parse, body, length, served.bundle, most=engine.limits.images)
-            if asked.canvases is None:
-                pictures = [(str(place), data) for place, data in enumerate(asked.images)]
-                found = await engine.answer(served, pictures)
-            else:
-                found = await engine.run(served, asked.canvases)
+            body = await read_body(request, limits, took)
+            with engine.enter(name) as served:
+                async with engine.in_time() as deadline:
+                    asked = await asyncio.to_thread(
+                        parse, body, length, served.bundle, most=limits.images, most_json=limits.json
+                    )
+                    if asked.canvases is None:
+                        pictures = [(str(place), data) for place, data in enumerate(asked.images)]
+                        found = await engine.answer(served, pictures, deadline)
+                    else:
+                        found = await engine.run(served, asked.canvases)
+        engine.metrics.images(label=len(found.logits))
         shares = probabilities(found.logits, served.bundle.temperature)
         labels = [served.bundle.classes[index] for index in shares.argmax(axis=1)]
         outputs: dict[str, NDArray[np.float32] | list[str]] = {

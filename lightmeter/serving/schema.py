@@ -52,8 +52,8 @@ class TimingsModel(BaseModel):
 class AnswerModel(BaseModel):
     """One prediction per picture, in the order they were sent.
 
-    `model` is the name under which it is served, `version` when its bundle was made, `bundle` its seal: exactly what
-    answered.
+    `model` is the name under which it is served, `bundle` its seal: exactly what answered; `version` the first
+    digits of that, as in `/v2`.
     """
 
     model: str

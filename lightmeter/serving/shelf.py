@@ -7,13 +7,15 @@ import random
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmeter.errors import LightmeterError, UsageError
+from lightmeter.errors import BundleError, LightmeterError, UsageError
 from lightmeter.nouns.bundle import CARD, Bundle
+from lightmeter.nouns.preprocess import PIXEL_LIMIT
 from lightmeter.runners import PLAIN
 from lightmeter.serving.batcher import Batcher
 from lightmeter.serving.limits import Limits
@@ -40,7 +42,7 @@ class Served:
             UsageError: no such runner, or it is not installed.
         """
         self.name, self.bundle, self.by = name, bundle, by
-        self.stamp = stamp(bundle)
+        self.stamp = stamp(bundle.path)
         self.chosen = choose_runner(bundle, by=by)
         self.predictor = Predictor(bundle, runner=self.chosen.runner)
         self.explainer = Explainer(self.predictor)
@@ -48,6 +50,16 @@ class Served:
         self.batcher = Batcher(self.predictor.runner, largest=limits.batch, longest_wait=limits.batch_seconds)
         self._users, self._retired = 0, False
         self._lock = threading.Lock()
+
+    @staticmethod
+    def load(name: str, path: Path, limits: Limits, *, by: str = PLAIN) -> Served:
+        """Open a bundle and load it. Raises as above; BundleError, too, where it was exchanged meanwhile."""
+        before = stamp(path) if (path / CARD).exists() else None  # which Bundle.open then says
+        served = Served(name, Bundle.open(path), limits, by=by)
+        if stamp(path) != before:
+            served.retire()
+            raise BundleError(f"{path} was exchanged while it was being loaded.", fix="try again.")
+        return served
 
     @contextmanager
     def use(self) -> Iterator[Served]:
@@ -61,7 +73,7 @@ class Served:
                 self._users -= 1
                 last = self._retired and not self._users
             if last:
-                self.batcher.close()
+                self.batcher.retire()
 
     def retire(self) -> None:
         """Close it as soon as nobody uses it any more."""
@@ -69,19 +81,27 @@ class Served:
             self._retired = True
             unused = not self._users
         if unused:
-            self.batcher.close()
+            self.batcher.retire()
 
-    def canvas(self, data: bytes) -> NDArray[np.uint8]:
-        """One encoded picture -> uint8[S, S, C]. Raises BadImageError."""
-        return self.predictor.canvas(data)
+    def canvas(self, data: bytes, *, most: int = PIXEL_LIMIT) -> NDArray[np.uint8]:
+        """One encoded picture, of which at most so many pixels are decoded -> uint8[S, S, C]. Raises BadImageError."""
+        return self.predictor.canvas(data, most=most)
 
     def card(self) -> dict[str, Any]:
         """What anyone may know of it."""
         told = self.bundle.model_dump(mode="json", exclude={"files", "seal", "provenance"})
         past = {name: value for name, value in self.bundle.provenance.items() if name not in _PRIVATE}
         examples = 0 if self.neighbours is None else len(self.neighbours.examples)
-        own = {"name": self.name, "bundle": self.bundle.seal, "examples": examples, "runner": self.chosen.by}
-        return {**own, **told, "provenance": past, "exam": self.chosen.exam.document()}
+        return {
+            "name": self.name,
+            "version": self.bundle.version,
+            "bundle": self.bundle.seal,
+            "examples": examples,
+            "runner": self.chosen.by,
+            **told,
+            "provenance": past,
+            "exam": self.chosen.exam.document(),
+        }
 
 
 class Shelf:
@@ -106,6 +126,7 @@ class Shelf:
         self._served = {one.name: one for one in served}
         self.shares, self.shadows = dict(shares or {}), dict(shadows or {})
         self.failures: dict[str, str] = {}
+        self._refused: dict[str, tuple[int, int, int]] = {}
         self._random = random.Random()
         names = [one.name for one in served]
         if not names or len(set(names)) < len(names):
@@ -147,32 +168,46 @@ class Shelf:
         chosen = [name for name, share in self.shadows.items() if name != answered and self._random.random() < share]
         return [self._served[name] for name in chosen]
 
-    def renew(self, name: str, limits: Limits) -> bool:
-        """Load a bundle again if its folder has changed; whether what is served now is another one.
+    def renewed(self, name: str, limits: Limits) -> Served | None:
+        """Load a bundle again if its folder has changed and what is there now was not refused before.
 
-        The old one goes on until the new one has passed its exam, and stays where that fails: `failures` says why.
+        May be called from any thread; it changes nothing that is served. Where what is there fails, `failures` says
+        why, and it is not tried again before it changes once more.
         """
         old = self._served[name]
+        path = old.bundle.path
         try:
-            if stamp(old.bundle) == old.stamp:
-                return False
-            new = Served(name, Bundle.open(old.bundle.path), limits, by=old.by)
-        except (LightmeterError, OSError) as error:
-            said = error.received if isinstance(error, LightmeterError) else "its folder cannot be read."
-            self.failures[name] = said.replace(str(old.bundle.path), name)
-            return False
-        self._served[name] = new  # one assignment: a request sees the old one or the new one
-        self.failures.pop(name, None)
+            found = stamp(path)
+        except OSError:
+            self.failures[name] = "its folder cannot be read."
+            return None
+        if found in (old.stamp, self._refused.get(name)):
+            return None
+        try:
+            return Served.load(name, path, limits, by=old.by)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a new bundle, the old one goes on
+            said = error.received if isinstance(error, LightmeterError) else "its files cannot be read."
+            self.failures[name], self._refused[name] = said.replace(str(path), name), found
+            return None
+
+    def exchange(self, new: Served) -> None:
+        """Serve another bundle under its name from now on, and end the old one as soon as nobody uses it any more.
+
+        To be called where requests are let in, on the event loop, so that none is between choosing a bundle and holding
+        it.
+        """
+        old, self._served[new.name] = self._served[new.name], new
+        self.failures.pop(new.name, None)
+        self._refused.pop(new.name, None)
         old.retire()
-        return True
 
     def close(self) -> None:
         """Answer what waits, then stop."""
         for one in self._served.values():
-            one.retire()
+            one.batcher.close()
 
 
-def stamp(bundle: Bundle) -> tuple[int, int, int]:
-    """What changes when a bundle is replaced. Raises OSError."""
-    found = os.stat(bundle.path / CARD)
+def stamp(path: Path) -> tuple[int, int, int]:
+    """What changes when the bundle of that folder is replaced. Raises OSError."""
+    found = os.stat(path / CARD)
     return found.st_ino, found.st_mtime_ns, found.st_size

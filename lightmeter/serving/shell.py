@@ -67,6 +67,7 @@ class Shell:
         try:
             if self.keys is not None and scope["path"] not in OPEN and not scope["path"].startswith(_OPEN_BELOW):
                 holder = self.keys.admit(Headers(scope=scope))
+                self.keys.spend(holder)
             await self.app(scope, receive, watch)
         except Problem as problem:
             await problem.response()(scope, receive, watch)

@@ -10,7 +10,7 @@ from statistics import median
 
 import numpy as np
 
-from lightmeter.errors import BundleError, ExamError
+from lightmeter.errors import LightmeterError
 from lightmeter.nouns.bundle import Bundle
 from lightmeter.runners import PLAIN, RUNNERS, Runner, open_runner
 from lightmeter.verbs.verify import ExamResult, sit_exam
@@ -59,7 +59,7 @@ def choose_runner(bundle: Bundle, *, by: str = AUTO, threads: int = 0) -> Chosen
         try:
             other = open_runner(bundle, threads=threads, by=name)
             exam = sit_exam(bundle, other)
-        except (BundleError, ExamError) as error:
+        except LightmeterError as error:
             refused.append(f"{name} was left: {error.received}")
             continue
         faster = _times_faster(bundle, runner, other)

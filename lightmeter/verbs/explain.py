@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -53,14 +54,23 @@ class Explainer:
         """By which it explains."""
         return "occlusion" if self._weights is None else "class activation map"
 
-    def explain(self, canvas: NDArray[np.uint8], label: str) -> Explanation:
-        """The evidence for a class in a canvas uint8[S, S, C]. Raises UsageError: there is no such class."""
+    def explain(
+        self, canvas: NDArray[np.uint8], label: str, *, between: Callable[[], object] = lambda: None
+    ) -> Explanation:
+        """The evidence for a class in a canvas uint8[S, S, C].
+
+        Args:
+            between: called between runs of the graph; what it raises ends the work.
+
+        Raises:
+            UsageError: there is no such class.
+        """
         if label not in self.bundle.classes:
             raise UsageError(f"There is no class {label!r}.", "one of " + ", ".join(self.bundle.classes[:20]))
         index = self.bundle.classes.index(label)
         coarse = self._activation(canvas, index)
         if coarse is None:
-            coarse = self._occlusion(canvas, index)
+            coarse = self._occlusion(canvas, index, between)
         coarse = np.maximum(coarse, 0)
         most = float(coarse.max())
         heat = _enlarged(coarse / most if most > 0 else coarse, len(canvas))
@@ -76,7 +86,7 @@ class Explainer:
         found: NDArray[np.float32] = np.tensordot(weights, maps[0], axes=1).astype(np.float32)
         return found
 
-    def _occlusion(self, canvas: NDArray[np.uint8], index: int) -> NDArray[np.float32]:
+    def _occlusion(self, canvas: NDArray[np.uint8], index: int, between: Callable[[], object]) -> NDArray[np.float32]:
         """float32[P, P]: the fall of the class's probability, averaged over the patches that cover a place."""
         side = len(canvas)
         edges = np.linspace(0, side, _PATCHES + 1).round().astype(int)
@@ -88,7 +98,10 @@ class Explainer:
             changed[edges[row] : edges[row + 2], edges[column] : edges[column + 2]] = grey
             covered.append(changed)
         every = np.stack([canvas, *covered])
-        logits = [self.predictor.runner(every[first : first + _AT_ONCE]) for first in range(0, len(every), _AT_ONCE)]
+        logits = []
+        for first in range(0, len(every), _AT_ONCE):
+            between()
+            logits.append(self.predictor.runner(every[first : first + _AT_ONCE]))
         shares = probabilities(np.concatenate(logits), self.bundle.temperature)[:, index]
         total, count = np.zeros((_PATCHES, _PATCHES), np.float32), np.zeros((_PATCHES, _PATCHES), np.float32)
         for (row, column), share in zip(places, shares[1:], strict=True):

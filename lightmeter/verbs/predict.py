@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lightmeter.errors import BadImageError, DataError, UsageError
 from lightmeter.nouns.bundle import Bundle
 from lightmeter.nouns.prediction import Prediction
+from lightmeter.nouns.preprocess import PIXEL_LIMIT
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.runners import Runner, cores, open_runner
 from lightmeter.sources.scan import IMAGE_SUFFIXES, walk
@@ -31,9 +32,9 @@ class Predictor:
         self.bundle = bundle
         self.runner = runner or open_runner(bundle, threads=threads)
 
-    def canvas(self, data: bytes) -> NDArray[np.uint8]:
-        """One encoded picture -> uint8[S, S, C]. Raises BadImageError."""
-        return self.bundle.preprocess.canvas(data).pixels
+    def canvas(self, data: bytes, *, most: int = PIXEL_LIMIT) -> NDArray[np.uint8]:
+        """One encoded picture, of which at most so many pixels are decoded -> uint8[S, S, C]. Raises BadImageError."""
+        return self.bundle.preprocess.canvas(data, most=most).pixels
 
     def answer(self, files: Sequence[str], pixels: NDArray[np.uint8], *, topk: int = 5) -> list[Prediction]:
         """uint8[N, S, S, C] -> N predictions, named by `files`."""

@@ -11,16 +11,19 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightmeter.errors import UsageError
-from lightmeter.nouns.bundle import Bundle
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.verbs.choose_runner import AUTO
 from lightmeter.verbs.verify import bundle_in
 
+if TYPE_CHECKING:
+    from lightmeter.serving.limits import Limits
+
 _LOOPBACK = ("localhost", "::1")
 _GRACE = 30  # seconds that requests have to end in once the server was told to
+_CONNECTIONS = 512  # idle ones too; beyond them uvicorn answers 503 by itself, so that all other bounds come before
 
 
 def serve(
@@ -32,6 +35,7 @@ def serve(
     key_file: Path | None = None,
     per_second: float = 0.0,
     by: str = AUTO,
+    limits: Limits | None = None,
     log: bool = True,
     progress: Progress = SILENT,
 ) -> None:
@@ -46,6 +50,7 @@ def serve(
         key_file: of API keys, see `serving.keys.Keys`; without one, everybody may ask.
         per_second: requests that each key may send on average; 0 does not limit.
         by: which library runs the graphs: "onnxruntime", "openvino", or "auto", which measures.
+        limits: other bounds than the usual ones: of bytes, pictures, pixels, waiting requests, batches and seconds.
         log: write a line of JSON to standard error for every request.
 
     Raises:
@@ -62,6 +67,7 @@ def serve(
         from lightmeter.serving.keys import Keys
         from lightmeter.serving.limits import Limits
         from lightmeter.serving.shelf import Served, Shelf
+        from lightmeter.serving.stopping import Stopping
     except ImportError as error:
         raise UsageError(
             f"The server needs {error.name}, which is not installed.", fix="pip install 'lightmeter[serve]'"
@@ -71,10 +77,8 @@ def serve(
     if per_second and key_file is None:
         raise UsageError("A rate was given without keys.", "a file of API keys whose holders it is for")
     keys = None if key_file is None else Keys.read(key_file, per_second=per_second)
-    limits, where = Limits(), named(bundles)
-    served = [Served(name, Bundle.open(bundle_in(path)), limits, by=by) for name, path in where.items()]
-    for one in served:
-        progress.say(f"{one.name} passed its exam and is answered by {one.chosen.by}: {one.chosen.reason}.")
+    limits = limits or Limits()
+    served = [Served.load(name, bundle_in(path), limits, by=by) for name, path in named(bundles).items()]
     app = create_app(Shelf(served, shares=shares, shadows=shadows), limits=limits, keys=keys, log=_log if log else None)
     logging = copy.deepcopy(LOGGING_CONFIG)
     logging["handlers"]["access"]["stream"] = "ext://sys.stderr"  # standard output belongs to results
@@ -87,23 +91,25 @@ def serve(
         log_level="warning",
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=256,  # connections, idle ones too
+        limit_concurrency=_CONNECTIONS,
         timeout_graceful_shutdown=_GRACE,
     )
 
-    class Announcing(uvicorn.Server):
+    class Announcing(Stopping):
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
             where = self.servers[0].sockets[0].getsockname()
             shown = f"[{host}]" if ":" in host else host
             progress.say(f"Serving on http://{shown}:{where[1]}, described at /docs. Ctrl-C ends it.")
+            for one in served:
+                progress.say(f"{one.name} passed its exam and is answered by {one.chosen.by}: {one.chosen.reason}.")
             if host not in _LOOPBACK and not host.startswith("127."):
                 missing = "there is no TLS" if keys else "there are no keys (--api-key-file) and no TLS"
                 progress.say(f"Warning: whoever reaches this machine at {host} can try; {missing}.")
 
     try:
         with _quiet_end():
-            Announcing(config).run()
+            Announcing(config, app.state.engine).run()
     except SystemExit as error:  # how it says that it cannot listen
         raise UsageError(
             f"{host}:{port} cannot be listened on.",

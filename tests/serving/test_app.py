@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -155,7 +156,7 @@ def test_nothing_sent_is_400(client: Client) -> None:
     problem(client.post("/v1/predict", content=b"x", headers=broken), 400, "bad_request")
 
 
-@pytest.mark.parametrize("topk", ["0", "-1", "6", "many", ""])
+@pytest.mark.parametrize("topk", ["0", "-1", "1001", "many", ""])
 def test_topk_out_of_range_is_told(client: Client, topk: str) -> None:
     answer = client.post("/v1/predict", params={"topk": topk}, content=picture(), headers=JPEG)
     assert "topk" in problem(answer, 422, "bad_parameter")["detail"]
@@ -166,6 +167,74 @@ def test_other_addresses_and_methods_are_problems_too(client: Client) -> None:
     answer = client.get("/v1/predict")
     problem(answer, 405, "method_not_allowed")
     assert answer.headers["allow"] == "POST"
+
+
+def test_more_classes_than_there_are_gives_all_of_them(client: Client) -> None:
+    answer = client.post("/v1/predict", params={"topk": 1000}, content=picture(), headers=JPEG).json()
+    assert len(answer["predictions"][0]["top"]) == len(CLASSES)
+
+
+def test_pixels_are_limited_by_what_would_be_decoded(bundle: Bundle) -> None:
+    with Client(create_app(shelf(bundle), limits=Limits(pixels=60_000))) as client:
+        for kind, side, status in (("PNG", 300, 422), ("PNG", 240, 200), ("JPEG", 900, 200), ("JPEG", 2400, 422)):
+            answer = client.post("/v1/predict", content=picture(size=(side, side), kind=kind), headers=JPEG)
+            assert answer.status_code == status, (kind, side, answer.text)
+        assert "60,000" in answer.json()["detail"]
+
+
+def test_nothing_is_decoded_once_nobody_waits(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    some = shelf(bundle)
+    begun, go = [], threading.Event()
+
+    def slow(data: bytes, *, most: int) -> Any:
+        begun.append(data)
+        assert go.wait(30)
+        return np.zeros((24, 24, 3), np.uint8)
+
+    monkeypatch.setattr(some.get("model"), "canvas", slow)
+    with Client(create_app(some, limits=Limits(workers=1, answer_seconds=0.3))) as client:
+        files = [("file", (f"{n}.jpg", picture(n), "image/jpeg")) for n in range(4)]
+        problem(client.post("/v1/predict", files=files), 504, "deadline")
+        go.set()
+        assert client.post("/v1/predict", content=picture(9), headers=JPEG).status_code == 200
+    assert len(begun) == 2  # the one that was under way, and that of the next request
+
+
+def test_all_parts_of_an_answer_share_its_time(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(served: Any, canvas: Any, label: str, deadline: Any) -> dict[str, str]:
+        time.sleep(0.2)
+        deadline.check()
+        return {}
+
+    monkeypatch.setattr(module, "heat", slow)
+    with Client(create_app(shelf(bundle), limits=Limits(answer_seconds=0.5))) as client:
+        files = [("file", (f"{n}.jpg", picture(n), "image/jpeg")) for n in range(4)]
+        problem(client.post("/v1/predict?explain=true", files=files), 504, "deadline")
+
+
+def test_explanations_are_few_at_once_and_keep_nobody_else_waiting(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go = threading.Semaphore(0), threading.Event()
+
+    def slow(*given: Any) -> dict[str, str]:
+        begun.release()
+        assert go.wait(30)
+        return {"label": "ant", "method": "occlusion", "heat_png": ""}
+
+    monkeypatch.setattr(module, "heat", slow)
+    limits = Limits(workers=1, explaining=1)
+    with Client(create_app(shelf(bundle), limits=limits)) as client, ThreadPoolExecutor(1) as pool:
+
+        def ask(query: str = "") -> Any:
+            return client.post(f"/v1/predict{query}", content=picture(), headers=JPEG)
+
+        first = pool.submit(ask, "?explain=true")
+        assert begun.acquire(timeout=30)
+        problem(ask("?explain=true"), 429, "overloaded")
+        assert ask().status_code == 200
+        go.set()
+        assert first.result().status_code == 200
 
 
 def test_a_large_body_is_refused_by_its_promise_and_while_it_arrives(bundle: Bundle) -> None:

@@ -1,4 +1,4 @@
-"""Clients that send the head of a request slowly, or never, are cut; all others are not."""
+"""Clients that send the head of a request slowly, or never, or read nothing, are cut; all others are not."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ import uvicorn
 from lightmeter.serving.connections import patient
 
 SECONDS = 1.0
+MUCH = 16 << 20  # bytes, more than sockets hold
 WHOLE = b"GET / HTTP/1.1\r\nHost: server\r\n\r\n"
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Read the whole body, take longer than a head may, and answer."""
+    """Read the whole body, take longer than a head may, and answer; of /much at once, and much."""
+    if scope["path"] == "/much":
+        length = [(b"content-length", str(MUCH).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": length})
+        await send({"type": "http.response.body", "body": bytes(MUCH)})
+        return
     while (await receive()).get("more_body"):
         pass
     await asyncio.sleep(1.5 * SECONDS)
@@ -86,3 +92,27 @@ def test_neither_a_slow_body_nor_a_slow_answer_is_cut(client: socket.socket) -> 
     assert answer(client).startswith(b"HTTP/1.1 200")
     client.sendall(WHOLE)
     assert answer(client).startswith(b"HTTP/1.1 200")
+
+
+def test_who_does_not_read_is_cut(port: int) -> None:
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(30)
+        client.connect(("127.0.0.1", port))
+        client.sendall(b"GET /much HTTP/1.1\r\nHost: server\r\n\r\n")
+        time.sleep(4.5 * SECONDS)
+        read = 0
+        with contextlib.suppress(ConnectionResetError):
+            while some := client.recv(1 << 20):
+                read += len(some)
+        assert read < MUCH
+
+
+def test_who_reads_slowly_gets_it_all(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(b"GET /much HTTP/1.1\r\nHost: server\r\nConnection: close\r\n\r\n")
+        read = 0
+        while some := client.recv(MUCH // 8):
+            read += len(some)
+            time.sleep(SECONDS / 8)
+        assert read > MUCH

@@ -15,7 +15,7 @@ import pytest
 
 from lightmeter.nouns.bundle import Bundle
 from lightmeter.serving.app import create_app
-from lightmeter.serving.inference_v2 import LENGTH, OUTPUTS, metadata, parse, version
+from lightmeter.serving.inference_v2 import LENGTH, OUTPUTS, metadata, parse
 from lightmeter.serving.problems import Problem
 from lightmeter.verbs.predict import predict
 from tests.bundles import CLASSES, picture
@@ -42,7 +42,7 @@ def test_the_server_and_its_models_describe_themselves(client: Client, bundle: B
     told = client.get("/v2/models/model").json()
     assert told == metadata("model", bundle)
     assert told["inputs"][1]["shape"] == [-1, SIDE, SIDE, 3]
-    assert client.get(f"/v2/models/model/versions/{version(bundle)}").json() == told
+    assert client.get(f"/v2/models/model/versions/{bundle.version}").json() == told
     for path in ("/v2/models/other", "/v2/models/model/versions/1", "/v2/models/other/ready"):
         assert client.get(path).json()["code"] == "no_model"
 
@@ -51,7 +51,7 @@ def test_pictures_in_json_get_what_predict_says(client: Client, bundle: Bundle, 
     (tmp_path / "x.jpg").write_bytes(picture(1))
     (expected,) = predict(bundle, [tmp_path / "x.jpg"])
     answer = client.post("/v2/models/model/infer", json={**request(), "id": "mine"}).json()
-    assert (answer["id"], answer["model_name"], answer["model_version"]) == ("mine", "model", version(bundle))
+    assert (answer["id"], answer["model_name"], answer["model_version"]) == ("mine", "model", bundle.version)
     outputs = {output["name"]: output for output in answer["outputs"]}
     assert tuple(outputs) == OUTPUTS
     assert outputs["label"]["data"] == [expected.label]
@@ -89,6 +89,9 @@ WRONG = [
         {"inputs": [{"name": "pixels", "datatype": "UINT8", "shape": [1, SIDE, SIDE, 3], "data": [300] * 1728}]}
     ).encode(),
     json.dumps({"inputs": [{"name": "pixels", "datatype": "UINT8", "shape": [1, 9, 9, 3], "data": []}]}).encode(),
+    json.dumps(
+        {"inputs": [{"name": "pixels", "datatype": "UINT8", "shape": [1, SIDE, SIDE, 3], "data": [10**400]}]}
+    ).encode(),
     b"[" * 100_000,
 ]
 
@@ -100,7 +103,7 @@ def test_what_cannot_be_understood_is_400(client: Client, body: bytes) -> None:
     assert answer.json()["code"] in ("bad_request", "no_image")
 
 
-@pytest.mark.parametrize("length", ["x", "-1", "99999999", "1" * 5000])
+@pytest.mark.parametrize("length", ["x", "-1", "99999999", "1" * 5000, "0" * 5000])
 def test_a_wrong_length_of_the_head_is_400(client: Client, length: str) -> None:
     answer = client.post("/v2/models/model/infer", json=request(), headers={LENGTH: length})
     assert answer.status_code == 400
@@ -109,7 +112,7 @@ def test_a_wrong_length_of_the_head_is_400(client: Client, length: str) -> None:
 def test_bytes_are_held_against_what_the_head_promises(bundle: Bundle) -> None:
     def asked(tail: bytes, **changes: Any) -> Any:
         head = json.dumps(request(data=None, parameters={"binary_data_size": len(tail)}, **changes)).encode()
-        return parse(head + tail, str(len(head)), bundle, most=4)
+        return parse(head + tail, str(len(head)), bundle, most=4, most_json=1000)
 
     whole = len(b"abc").to_bytes(4, "little") + b"abc"
     assert asked(whole).images == (b"abc",)
@@ -120,6 +123,16 @@ def test_bytes_are_held_against_what_the_head_promises(bundle: Bundle) -> None:
     with pytest.raises(Problem) as caught:
         asked(whole * 5, shape=[5])
     assert caught.value.status == 413
+
+
+def test_json_is_held_to_a_limit_of_its_own(bundle: Bundle) -> None:
+    head = json.dumps(request(data=None, parameters={"binary_data_size": 7})).encode()
+    tail = (3).to_bytes(4, "little") + b"abc"
+    assert parse(head + tail, str(len(head)), bundle, most=4, most_json=len(head)).images == (b"abc",)
+    for length in (str(len(head)), None):
+        with pytest.raises(Problem, match="binary") as caught:
+            parse(head + tail, length, bundle, most=4, most_json=len(head) - 1)
+        assert caught.value.status == 413
 
 
 def test_pictures_that_cannot_be_read_are_told_as_elsewhere(client: Client) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,16 +37,25 @@ def test_a_key_that_asks_too_often_waits_and_others_do_not(monkeypatch: pytest.M
     monkeypatch.setattr(module.time, "monotonic", lambda: now)
     keys = Keys({"one": ONE, "other": OTHER}, per_second=0.5, burst=2)
     for _ in range(2):
-        keys.admit({"x-api-key": ONE})
+        keys.spend("one")
     with pytest.raises(Problem) as caught:
-        keys.admit({"x-api-key": ONE})
+        keys.spend("one")
     assert (caught.value.status, caught.value.code) == (429, "rate_limited")
     assert caught.value.headers == {"Retry-After": "2"}
-    keys.admit({"x-api-key": OTHER})
+    keys.spend("other")
     now += 2
-    keys.admit({"x-api-key": ONE})
+    keys.spend("one")
     with pytest.raises(Problem):
-        keys.admit({"x-api-key": ONE})
+        keys.spend("one")
+
+
+def test_a_request_beyond_the_rate_is_logged_with_its_holder(bundle: Bundle) -> None:
+    told: list[dict[str, Any]] = []
+    keys = Keys({"one": ONE}, per_second=0.001, burst=1)
+    with Client(create_app(shelf(bundle), keys=keys, log=told.append)) as client:
+        for status in (200, 429):
+            assert client.get("/v1/models", headers={"X-API-Key": ONE}).status_code == status
+    assert [(one["status"], one["key"]) for one in told] == [(200, "one"), (429, "one")]
 
 
 def test_the_file_of_keys(tmp_path: Path) -> None:

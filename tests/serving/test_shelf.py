@@ -126,6 +126,76 @@ def test_a_bundle_that_fails_is_not_taken_and_the_old_one_goes_on(pair: tuple[Bu
         assert 'result="refused"' in client.get("/metrics").text
 
 
+def test_what_was_refused_is_not_loaded_again_before_it_changes(
+    pair: tuple[Bundle, Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf, tries = both(pair), []
+    load = Served.load
+
+    def counted(name: str, path: Path, limits: Limits, *, by: str) -> Served:
+        tries.append(name)
+        return load(name, path, limits, by=by)
+
+    monkeypatch.setattr(Served, "load", counted)
+    np.save(pair[0].path / LOGITS, np.load(pair[0].path / LOGITS) + 1)
+    reseal(pair[0].path)
+    assert [shelf.renewed("a", LIMITS) for _ in range(3)] == [None, None, None]
+    assert tries == ["a"]
+    np.save(pair[0].path / LOGITS, np.load(pair[0].path / LOGITS) - 1)
+    reseal(pair[0].path)
+    new = shelf.renewed("a", LIMITS)
+    assert new is not None
+    shelf.exchange(new)
+    assert shelf.failures == {}
+    shelf.close()
+
+
+def test_a_bundle_that_is_exchanged_while_it_is_loaded_is_left_for_the_next_look(
+    pair: tuple[Bundle, Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf, opened = both(pair), Bundle.open
+    amend_card(pair[0].path, temperature=2.0)
+
+    def exchanged_after(path: Path) -> Bundle:
+        found = opened(path)
+        monkeypatch.setattr(Bundle, "open", staticmethod(opened))
+        amend_card(path, temperature=4.0)
+        return found
+
+    monkeypatch.setattr(Bundle, "open", staticmethod(exchanged_after))
+    assert shelf.renewed("a", LIMITS) is None
+    assert "exchanged while" in shelf.failures["a"]
+    new = shelf.renewed("a", LIMITS)
+    assert new is not None, shelf.failures
+    assert new.bundle.temperature == 4.0
+    new.retire()
+    shelf.close()
+
+
+def test_shadows_are_as_few_as_there_are_workers_and_decode_nothing_twice(
+    pair: tuple[Bundle, Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = both(pair, shadows={"b": 1.0})
+    shadow, waiting = shelf.get("b"), []
+
+    def never(canvases: Any) -> Any:
+        from concurrent.futures import Future
+
+        waiting.append(Future())
+        return waiting[-1]
+
+    monkeypatch.setattr(shadow.batcher, "submit", never)
+    monkeypatch.setattr(shadow, "canvas", None)
+    with Client(create_app(shelf, limits=Limits(workers=2, answer_seconds=1.0))) as client:
+        assert [ask(client)["model"] for _ in range(5)] == ["a"] * 5
+        deadline = time.monotonic() + 20
+        counted = 'lightmeter_shadow_failures_total{model="b"} 2.0'
+        while counted not in client.get("/metrics").text and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert counted in client.get("/metrics").text
+    assert len(waiting) == 2
+
+
 def test_one_in_use_is_closed_only_afterwards(pair: tuple[Bundle, Bundle]) -> None:
     served = Served("a", pair[0], LIMITS)
     canvas = served.canvas(picture())[None]

@@ -6,7 +6,9 @@ import socket
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -30,24 +32,34 @@ PROGRAM = textwrap.dedent("""
         def say(self, text):
             print(text, flush=True)
 
-    serve(Path(sys.argv[1]), port=0, log=False, progress=Shown())
+    serve(Path(sys.argv[1]), host=sys.argv[2], port=0, log=False, progress=Shown())
     assert "torch" not in sys.modules
     print("ended")
 """)
 
 
+@contextmanager
+def started(bundle: Bundle, host: str = "127.0.0.1") -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A real process and its address."""
+    command = [sys.executable, "-W", "error", "-c", PROGRAM, str(bundle.path), host]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith(f"Serving on http://{host}:"), process.communicate()
+            yield process, line.split()[2].rstrip(",")
+        finally:
+            process.kill()
+
+
 @pytest.fixture(scope="module")
 def server(bundle: Bundle) -> Iterator[str]:
     """A real process on loopback, ended by SIGTERM; the value is its address."""
-    command = [sys.executable, "-W", "error", "-c", PROGRAM, str(bundle.path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line.startswith("Serving on http://127.0.0.1:"), process.communicate()
-    yield line.split()[2].rstrip(",")
-    process.send_signal(signal.SIGTERM)
-    out, error = process.communicate(timeout=60)
-    assert (out, error, process.returncode) == ("ended\n", "", 0)
+    with started(bundle) as (process, address):
+        yield address
+        process.send_signal(signal.SIGTERM)
+        out, error = process.communicate(timeout=60)
+        assert (out.splitlines()[-1], error, process.returncode) == ("ended", "", 0)
 
 
 def test_served_equals_predicted_equals_trained(server: str, bundle: Bundle, tmp_path: Path) -> None:
@@ -77,6 +89,29 @@ def test_a_client_that_sends_too_much_is_told_and_let_go(server: str) -> None:
     assert answer.getheader("server") is None
     connection.close()
     assert httpx.get(f"{server}/readyz").status_code == 200
+
+
+def test_told_to_stop_it_says_so_to_probes_first_and_answers_on(bundle: Bundle) -> None:
+    with started(bundle) as (process, address), httpx.Client(base_url=address) as client:
+        assert client.get("/readyz").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 2
+        while client.get("/readyz").status_code == 200 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert client.get("/readyz").json()["code"] == "not_ready"
+        answer = client.post("/v1/predict", content=picture(), headers={"Content-Type": "image/jpeg"})
+        assert answer.status_code == 200
+        assert process.wait(60) == 0
+
+
+def test_who_listens_beyond_this_machine_without_keys_is_warned(bundle: Bundle) -> None:
+    with started(bundle, host="0.0.0.0") as (process, _):
+        assert process.stdout is not None
+        said = [process.stdout.readline() for _ in range(2)]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    assert "passed its exam and is answered by" in said[0]
+    assert said[1].startswith("Warning: whoever reaches this machine at 0.0.0.0 can try; there are no keys")
 
 
 def test_a_port_in_use_is_told(bundle: Bundle) -> None:

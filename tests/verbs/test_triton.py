@@ -9,7 +9,7 @@ import pytest
 
 from lightmeter.errors import BundleError, UsageError
 from lightmeter.nouns.bundle import Bundle
-from lightmeter.runners import open_runner
+from lightmeter.runners.onnx import open_onnx
 from lightmeter.verbs.triton import export_triton
 from tests.bundles import CLASSES
 
@@ -27,8 +27,8 @@ def test_a_repository_holds_graph_labels_and_shapes(bundle: Bundle, tmp_path: Pa
     assert re.search(r"dynamic_batching \{ max_queue_delay_microseconds: \d+ \}", config)
     assert bundle.seal in config
     names = re.findall(r'\{ name: "(\w+)"', config)
-    session = open_runner(bundle)
-    assert names == [session._taken, *session._given[:1]]  # type: ignore[attr-defined]
+    session = open_onnx(bundle, threads=1)
+    assert names == [session.taken, *session.given[:1]]
 
 
 def test_names_and_places_are_checked(bundle: Bundle, tmp_path: Path) -> None:
