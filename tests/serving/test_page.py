@@ -145,10 +145,63 @@ def test_a_file_that_is_no_picture_is_told_beside_good_ones_and_all_are_listed(
         rows = {row["file"]: row for row in csv.DictReader(stream)}
     assert set(rows) == {"'=good.jpg", "bad.jpg", "other.jpg"}  # no cell begins as a formula does
     assert rows["other.jpg"]["label"] in CLASSES
+    assert rows["other.jpg"]["model"] == "shared"
     assert rows["bad.jpg"]["label"] == ""
+    assert page.locator("#said").inner_text().startswith("3 answers. Last: ")
     page.click("#clear")
     assert page.locator("article").count() == 0
     watched.complaints = [text for text in watched.complaints if "415" not in text]  # the browser's own remark
+
+
+GIVEN = """bytes => {
+    const given = new DataTransfer();
+    given.items.add(new File([new Uint8Array(bytes)], "given.jpg", { type: "image/jpeg" }));
+    return given;
+}"""
+
+
+def test_pictures_may_be_dropped_and_pasted_and_the_answer_is_said(watched: Watched) -> None:
+    page = watched.page
+    sees(page, "#what", "Tells")
+    page.dispatch_event("#drop", "drop", {"dataTransfer": page.evaluate_handle(GIVEN, list(picture(1)))})
+    page.wait_for_selector("article:nth-child(1) .bars li")
+    said = page.locator("#said").text_content() or ""
+    assert said.startswith("given.jpg: ")
+    assert any(name in said or "not sure" in said for name in CLASSES)
+    page.evaluate(
+        "given => document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: given }))",
+        page.evaluate_handle(GIVEN, list(picture(2))),
+    )
+    page.wait_for_selector("article:nth-child(2) .bars li")
+
+
+def test_what_was_cleared_does_not_come_back(watched: Watched) -> None:
+    page = watched.page
+    held: list[Any] = []
+    sees(page, "#what", "Tells")
+    page.route("**/v1/predict*", lambda route: held.append(route), times=1)
+    upload(page, ("late.jpg", picture(1)))
+    while not held:
+        page.wait_for_timeout(20)
+    page.evaluate("clear()")
+    held[0].continue_()
+    upload(page, ("next.jpg", picture(2)))
+    page.wait_for_selector("article .bars li")
+    assert page.locator("article figcaption").all_text_contents() == ["next.jpg"]
+    assert page.locator("#rows tr").count() == 1
+
+
+def test_an_explanation_that_failed_may_be_asked_for_again(watched: Watched) -> None:
+    page = watched.page
+    upload(page, ("one.jpg", picture(1)))
+    page.wait_for_selector("article .bars li")
+    page.route("**/v1/predict*", lambda route: route.abort())
+    page.click("article .why")
+    sees(page, "article .why", "Try again")
+    page.unroute("**/v1/predict*")
+    page.click("article .why")
+    page.wait_for_selector("article .overlay:not([hidden])")
+    watched.complaints = []  # the browser's own remark on what was broken off
 
 
 def test_it_is_used_by_keyboard_and_fits_a_phone(browser: Any, address: str) -> None:

@@ -5,11 +5,13 @@ const AT_ONCE = 2; // requests under way
 const SHOWN = 5; // classes of each answer
 const ALIKE = 5; // training pictures beside an explanation
 const one = (selector, place = document) => place.querySelector(selector);
-const answers = []; // {file, prediction or problem}, in the order in which they came
+const KEPT = 896; // pixels of a preview's longer side at most: many photographs at full size would fill the memory
+const answers = []; // {file, model, label, probability, note}, in the order in which they came
 let key = "";
 let cards = {}; // of the models, by name
 let waiting = []; // pictures that were not sent yet
 let underWay = 0;
+let round = 0; // counts how often the list was cleared, so that what was asked before does not come back
 
 async function ask(path, options = {}) {
   const headers = { ...options.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };
@@ -75,16 +77,18 @@ function show(file) {
   one("h3", made).textContent = "…";
   one(".why", made).disabled = true;
   one("#cards").prepend(made);
-  draw(made, file, null, 0);
   return made;
 }
 
 async function send() {
   while (waiting.length && underWay < AT_ONCE) {
     const { file, card } = waiting.shift();
+    const mine = round;
     underWay += 1;
     status();
-    predict(file, false).then((answer) => filled(card, file, answer), (error) => failed(card, file, error))
+    draw(card, file, null, 0);
+    predict(file, false)
+      .then((answer) => mine === round && filled(card, file, answer), (error) => mine === round && failed(card, file, error))
       .finally(() => { underWay -= 1; status(); send(); });
   }
 }
@@ -123,8 +127,8 @@ function filled(card, file, answer) {
     `${answer.model} · ${(decode_ms + queue_ms + inference_ms).toFixed(0)} ms · ${prediction.calibrated ? "calibrated" : "not calibrated"}`;
   const why = one(".why", card);
   why.disabled = false;
-  why.addEventListener("click", () => explain(card, file, answer.model), { once: true });
-  listed(file, prediction.abstain ? "not sure" : "", prediction.label, prediction.probability);
+  why.addEventListener("click", () => explain(card, file, answer.model));
+  listed(file, answer.model, prediction.abstain ? "not sure" : "", prediction.label, prediction.probability);
 }
 
 function failed(card, file, error) {
@@ -133,7 +137,7 @@ function failed(card, file, error) {
   wrong.hidden = false;
   wrong.textContent = error.problem?.errors?.[0]?.detail ?? error.message;
   one(".why", card).hidden = true;
-  listed(file, wrong.textContent, "", null);
+  listed(file, "", wrong.textContent, "", null);
 }
 
 async function explain(card, file, model) {
@@ -157,7 +161,8 @@ async function explain(card, file, model) {
     await again();
     slider.focus();
   } catch (error) {
-    why.textContent = error.message;
+    why.textContent = `${error.message} Try again`;
+    why.disabled = false;
   }
 }
 
@@ -187,7 +192,7 @@ async function draw(card, file, heat, strength, model = one("#model").value) {
   const side = canvas.width;
   if (!canvas.hasAttribute("aria-label")) canvas.setAttribute("aria-label", file.name);
   try {
-    card.bitmap ??= await createImageBitmap(file, { imageOrientation: "from-image" });
+    card.bitmap ??= await preview(file);
   } catch {
     context.font = "20px system-ui";
     context.fillStyle = "#888";
@@ -215,6 +220,16 @@ async function draw(card, file, heat, strength, model = one("#model").value) {
   context.drawImage(layer, 0, 0);
 }
 
+async function preview(file) {
+  const whole = await createImageBitmap(file, { imageOrientation: "from-image" });
+  const scale = KEPT / Math.max(whole.width, whole.height);
+  if (scale >= 1) return whole;
+  const [resizeWidth, resizeHeight] = [whole.width, whole.height].map((side) => Math.max(1, Math.round(side * scale)));
+  const small = await createImageBitmap(whole, { resizeWidth, resizeHeight, resizeQuality: "medium" });
+  whole.close();
+  return small;
+}
+
 // A picture laid onto the model's square as its preprocessing does.
 function fitted(bitmap, context, side, fit) {
   const { width, height } = bitmap;
@@ -228,8 +243,9 @@ function fitted(bitmap, context, side, fit) {
   context.drawImage(bitmap, (side - w) / 2, (side - h) / 2, w, h);
 }
 
-function listed(file, note, label, probability) {
-  answers.push({ file: file.name, label, probability, note });
+function listed(file, model, note, label, probability) {
+  answers.push({ file: file.name, model, label, probability, note });
+  said = `${file.name}: ${note || label}${probability === null ? "" : `, ${percent(probability)}`}`;
   const row = element("tr");
   row.append(element("td", file.name), element("td", label), element("td", probability === null ? "" : percent(probability)),
     element("td", note));
@@ -237,16 +253,21 @@ function listed(file, note, label, probability) {
   one("#several").hidden = answers.length < 2;
 }
 
+let said = ""; // the last answer in words, for those who hear the page
+
 function status() {
   const left = waiting.length + underWay;
-  one("#status").textContent = left ? `Looking at ${left} picture${left > 1 ? "s" : ""} …` : "";
+  const busy = left ? `Looking at ${left} picture${left > 1 ? "s" : ""} …` : "";
+  one("#status").textContent = busy;
+  one("#said").textContent = left ? "" : answers.length > 1 ? `${answers.length} answers. Last: ${said}` : said;
 }
 
 function download() {
   // A cell that begins with = + - @ would be run as a formula by a spreadsheet.
   const cell = (value) => `"${String(value ?? "").replace(/^[=+\-@\t\r]/, "'$&").replaceAll('"', '""')}"`;
-  const lines = answers.map(({ file, label, probability, note }) => [file, label, probability, note].map(cell).join(","));
-  const blob = new Blob([["file,label,probability,note", ...lines].join("\n") + "\n"], { type: "text/csv" });
+  const lines = answers.map(({ file, model, label, probability, note }) =>
+    [file, model, label, probability, note].map(cell).join(","));
+  const blob = new Blob([["file,model,label,probability,note", ...lines].join("\n") + "\n"], { type: "text/csv" });
   const link = element("a");
   link.href = URL.createObjectURL(blob);
   link.download = "answers.csv";
@@ -256,7 +277,10 @@ function download() {
 
 function clear() {
   answers.length = 0;
+  round += 1;
   waiting = [];
+  said = "";
+  status();
   one("#rows").replaceChildren();
   one("#cards").replaceChildren();
   one("#several").hidden = true;
