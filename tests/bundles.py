@@ -112,6 +112,18 @@ def with_examples(base: Path) -> Bundle:
     return Bundle.open(path)
 
 
+def with_network(folder: Path, model: str, size: int) -> Bundle:
+    """A bundle of an untrained network whose answers differ as those of a trained one do."""
+    torch.manual_seed(0)
+    module = build_model(ModelChoice(name=model), len(CLASSES), channels=3, size=size)
+    with torch.no_grad():
+        for parameter in module.head.parameters():
+            parameter.mul_(100)
+    preprocess = Preprocess(size=size, channels=3)
+    write_bundle(folder / "model.bundle", MultiView(module, 1).eval(), **card(preprocess=preprocess))
+    return Bundle.open(folder / "model.bundle")
+
+
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A bundle that every test shares; none may change it."""

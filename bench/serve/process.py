@@ -67,9 +67,9 @@ def serving(
                 process.wait()
 
 
-def lightmeter(bundle: Path, port: int, *, name: str = "") -> list[str]:
+def lightmeter(bundle: Path, port: int, *, name: str = "", runner: str = "auto") -> list[str]:
     """The command that serves a bundle, under a name if one is given, without a line for each request."""
-    words = ["serve", f"{name}={bundle}" if name else str(bundle), "--port", str(port), "--no-log"]
+    words = ["serve", f"{name}={bundle}" if name else str(bundle), "--port", str(port), "--no-log", "--runner", runner]
     return [sys.executable, "-m", "lightmeter", *words]
 
 

@@ -12,7 +12,10 @@ import argparse
 import asyncio
 import multiprocessing
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,11 +87,11 @@ def overload(server: Server, seconds: float) -> dict[str, Any]:
     most, tried = capacity(server.url)
     alone = send(server.url, max(1.0, 0.1 * most), _LOOK_SECONDS)
     before = server.memory
-    over = send(server.url, 2 * most, seconds or 60.0)
-    after = server.memory
+    with watching(server) as seen:
+        over = send(server.url, 2 * most, seconds or 60.0)
     checks = {
         "alive": server.alive,
-        "memory flat": after <= _GROWTH * before,
+        "memory flat": max(seen) <= _GROWTH * before,
         "accepted as fast": over.p99 <= _SLOWER * alone.p99,
         "refused soon": over.refusal_p99 <= _REFUSED_WITHIN,
         "nothing failed": over.failed == 0,
@@ -98,10 +101,30 @@ def overload(server: Server, seconds: float) -> dict[str, Any]:
         "tried": [one.document() for one in tried],
         "alone": alone.document(),
         "at twice": over.document(),
-        "memory_mib": [round(before, 1), round(after, 1)],
+        "memory_mib": {"before": round(before, 1), "most": round(max(seen), 1), "after": round(seen[-1], 1)},
         "checks": checks,
         "right": all(checks.values()),
     }
+
+
+@contextmanager
+def watching(server: Server) -> Iterator[list[float]]:
+    """A server's memory in MiB, looked at every second while the block lasts, and once at its end."""
+    seen: list[float] = []
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(1.0):
+            seen.append(server.memory)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
+        seen.append(server.memory)
 
 
 def soak(server: Server, seconds: float) -> dict[str, Any]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lightmeter.nouns.bundle import Bundle
-from lightmeter.runners import open_runner
+from lightmeter.runners import RUNNERS, open_runner
 from lightmeter.serving.batcher import Batcher
+from lightmeter.verbs.verify import probabilities
+from tests.bundles import with_network
 
 
 class Held:
@@ -108,9 +110,15 @@ def test_an_error_reaches_everyone_who_waits_and_the_next_job_is_run() -> None:
         batcher.submit(canvases(1))
 
 
-def test_answers_do_not_depend_on_neighbours(bundle: Bundle) -> None:
-    runner, side, channels = open_runner(bundle), bundle.preprocess.size, bundle.preprocess.channels
-    pixels = np.random.default_rng(0).integers(0, 256, (16, side, side, channels), np.uint8)
-    together = runner(pixels)
-    for row in range(len(pixels)):
-        np.testing.assert_allclose(runner(pixels[row : row + 1])[0], together[row], atol=1e-5)
+def test_answers_do_not_depend_on_neighbours(tmp_path: Path) -> None:
+    bundle = with_network(tmp_path, "mobilenet_v2", 64)
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), np.uint8)
+    for name in RUNNERS:
+        runner = open_runner(bundle, by=name)
+        alone = np.concatenate([runner(pixels[row : row + 1]) for row in range(len(pixels))])
+        batcher = Batcher(runner, largest=7)
+        with ThreadPoolExecutor(8) as pool:
+            jobs = list(pool.map(batcher.submit, np.split(pixels, len(pixels))))
+        found = np.concatenate([job.result(60).logits for job in jobs])
+        batcher.close()
+        np.testing.assert_allclose(probabilities(found, 1.0), probabilities(alone, 1.0), atol=1e-6, rtol=0)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import bentoml
 import numpy as np
-from onnx_model import Graph, pixels_of
+from onnx_model import WORKERS, Graph, pixels_of
 
 
-@bentoml.service(workers=1, traffic={"timeout": 30})
+@bentoml.service(workers=WORKERS, traffic={"timeout": 30})
 class Service:
     """A picture as an uploaded file."""
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import litserve
 from fastapi import UploadFile
-from onnx_model import Graph, pixels_of
+from onnx_model import WORKERS, Graph, pixels_of
 
 
 class Api(litserve.LitAPI):  # type: ignore[misc]
@@ -38,5 +38,5 @@ class Api(litserve.LitAPI):  # type: ignore[misc]
 
 if __name__ == "__main__":
     api = Api(max_batch_size=8, batch_timeout=0.002)
-    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1)
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=WORKERS)
     server.run(host="127.0.0.1", port=int(sys.argv[2]), generate_client_file=False, log_level="error")

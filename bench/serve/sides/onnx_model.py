@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 from typing import Any
 
 import numpy as np
 import onnxruntime
 from PIL import Image
+
+WORKERS = int(os.environ.get("LIGHTMETER_WORKERS", "1"))
+"""Processes that decode and run the graph."""
 
 
 def pixels_of(data: bytes, side: int = 160) -> Any:
@@ -20,7 +24,9 @@ class Graph:
     """A session that names its outputs' first: logits."""
 
     def __init__(self, path: str) -> None:
-        self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = max(1, len(os.sched_getaffinity(0)) // WORKERS)  # each worker its share
+        self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self.name = self.session.get_inputs()[0].name
         self.output = self.session.get_outputs()[0].name
 

@@ -7,12 +7,12 @@ import threading
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
-from onnx_model import Graph, pixels_of
+from onnx_model import WORKERS, Graph, pixels_of
 from ray import serve
 from starlette.requests import Request
 
 
-@serve.deployment(max_ongoing_requests=100)
+@serve.deployment(num_replicas=WORKERS, max_ongoing_requests=100, ray_actor_options={"num_cpus": 2 / WORKERS / 2})
 class Service:
     """A picture as the body of a request."""
 
@@ -37,7 +37,7 @@ if __name__ == "__main__":
         num_cpus=2,
         include_dashboard=False,
         log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": here}},
+        runtime_env={"env_vars": {"PYTHONPATH": here, "LIGHTMETER_WORKERS": str(WORKERS)}},
     )
     serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[2])})
     serve.run(Service.bind(sys.argv[1]), route_prefix="/")
