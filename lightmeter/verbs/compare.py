@@ -70,8 +70,14 @@ class Comparison:
             return f"{second} and {first} made equally many mistakes on these {self.n:,} pictures."
         return (
             f"{second} and {first} cannot be told apart with these {self.n:,} pictures (difference {span} points, "
-            f"{p_words(self.p)}); about {self.more:,} more would show a difference of {gap}."
+            f"{p_words(self.p)}); about {_about(self.more):,} more would show a difference of {gap}."
         )
+
+
+def _about(count: int) -> int:
+    """To two digits, upwards: more would promise what an estimate cannot keep."""
+    step = 10 ** max(0, len(str(count)) - 2)
+    return -(-count // step) * step
 
 
 def compare(first: Evaluation, second: Evaluation, *, seed: int = 0) -> Comparison:

@@ -8,7 +8,7 @@ from scipy.stats import binom
 
 from lightmeter.errors import DataError
 from lightmeter.nouns.evaluation import Evaluation
-from lightmeter.verbs.compare import compare
+from lightmeter.verbs.compare import _about, compare
 
 
 def having(right: np.ndarray, *, ids: list[str] | None = None) -> Evaluation:
@@ -103,3 +103,10 @@ def test_other_pictures_or_other_labels_are_refused() -> None:
     relabelled = Evaluation(second.ids, second.logits, 1 - second.labels, second.classes, "test")
     with pytest.raises(DataError, match="10 of 10 pictures carry another label"):
         compare(first, relabelled)
+
+
+@pytest.mark.parametrize(
+    ("exact", "said"), [(0, 0), (7, 7), (99, 99), (101, 110), (123_976, 130_000), (990_001, 1_000_000)]
+)
+def test_a_number_of_pictures_is_not_said_more_exactly_than_it_is_known(exact: int, said: int) -> None:
+    assert _about(exact) == said
