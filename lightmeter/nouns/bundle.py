@@ -87,7 +87,8 @@ class Bundle(BaseModel):
         precision: of the graph's filters and matrices.
         map_weights: name of the tensor float[K, F] that turns the graph's second output, maps, into those of the
             classes; "" where it has none.
-        scores: what was measured, by split.
+        scores: what was measured, by split; and "calibration": how temperature and threshold were found, and which
+            share of wrong answers the threshold aims at.
         files: path below the folder -> sha256, of every file but the card.
         seal: sha256 of the card with this field zeroed; as it covers `files`, it names the whole bundle.
     """

@@ -138,7 +138,7 @@ def create_app(
         """Whether it answers."""
         if not engine.ready:
             raise Problem(503, "not_ready", "The server is stopping.")
-        return JSONResponse({"status": "ready", "models": {name: shelf.get(name).bundle.seal for name in shelf.names}})
+        return JSONResponse({"status": "ready"})
 
     @app.get("/metrics", response_class=Response)
     async def counters() -> Response:
@@ -147,7 +147,7 @@ def create_app(
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
-        return HTMLResponse(page(shelf, limits), headers={"Content-Security-Policy": POLICY})
+        return HTMLResponse(page(None if keys else shelf, limits), headers={"Content-Security-Policy": POLICY})
 
     @app.get("/", include_in_schema=False)
     async def root() -> Response:
@@ -162,16 +162,20 @@ def create_app(
 
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    return error.response(protocol_v2=request.url.path.startswith("/v2"))
+    return error.response(protocol_v2=_is_v2(request))
 
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
-    return Problem(error.status_code, code, str(error.detail), error.headers).response()
+    return Problem(error.status_code, code, str(error.detail), error.headers).response(protocol_v2=_is_v2(request))
 
 
 async def _parameter(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     issues = "; ".join(f"{'.'.join(map(str, issue['loc']))}: {issue['msg']}" for issue in error.errors())
-    return Problem(422, "bad_parameter", issues).response()
+    return Problem(422, "bad_parameter", issues).response(protocol_v2=_is_v2(request))
+
+
+def _is_v2(request: Request) -> bool:
+    return request.url.path.startswith("/v2")

@@ -1,7 +1,8 @@
 """The Open Inference Protocol's body, plain and with binary tensors, to pictures or canvases, and answers back to it.
 
 Inputs: `image`, BYTES [n]: encoded pictures, in JSON as base64; or `pixels`, UINT8 [n, S, S, C]: canvases.
-Outputs: `probabilities` FP32 [n, K], calibrated; `logits` FP32 [n, K]; `label` BYTES [n].
+Outputs: `probabilities` FP32 [n, K], calibrated; `logits` FP32 [n, K]; `label` BYTES [n]; `abstain` BOOL [n]:
+whether the label is too unsure to be relied on.
 
 Source: the KServe V2 inference protocol and its binary tensor data extension.
 """
@@ -24,7 +25,7 @@ from lightmeter.nouns.bundle import Bundle
 from lightmeter.serving.problems import Problem
 
 LENGTH = "Inference-Header-Content-Length"
-OUTPUTS = ("probabilities", "logits", "label")
+OUTPUTS = ("probabilities", "logits", "label", "abstain")
 _TYPES = {"image": "BYTES", "pixels": "UINT8"}
 
 
@@ -60,6 +61,7 @@ def metadata(name: str, bundle: Bundle) -> dict[str, Any]:
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, classes]},
             {"name": "logits", "datatype": "FP32", "shape": [-1, classes]},
             {"name": "label", "datatype": "BYTES", "shape": [-1]},
+            {"name": "abstain", "datatype": "BOOL", "shape": [-1]},
         ],
     }
 
@@ -116,7 +118,7 @@ def parse(body: bytes, header_length: str | None, bundle: Bundle, *, most: int, 
 
 
 def answer(
-    asked: Asked, name: str, bundle: Bundle, found: Mapping[str, NDArray[np.float32] | Sequence[str]]
+    asked: Asked, name: str, bundle: Bundle, found: Mapping[str, NDArray[np.float32 | np.bool_] | Sequence[str]]
 ) -> tuple[bytes, dict[str, str]]:
     """The body and headers of an answer.
 
@@ -126,8 +128,12 @@ def answer(
     outputs, tail = [], []
     for output, binary in asked.outputs.items():
         value = found[output]
-        if isinstance(value, np.ndarray):
-            entry: dict[str, Any] = {"name": output, "datatype": "FP32", "shape": list(value.shape)}
+        entry: dict[str, Any]
+        if isinstance(value, np.ndarray) and value.dtype == bool:
+            entry = {"name": output, "datatype": "BOOL", "shape": list(value.shape)}
+            data, plain = value.tobytes(), value.tolist()
+        elif isinstance(value, np.ndarray):
+            entry = {"name": output, "datatype": "FP32", "shape": list(value.shape)}
             data, plain = value.astype("<f4").tobytes(), value.astype(float).ravel().tolist()
         else:
             entry = {"name": output, "datatype": "BYTES", "shape": [len(value)]}

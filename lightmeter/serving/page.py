@@ -36,10 +36,13 @@ _ROUTES = (
 )
 
 
-def page(shelf: Shelf, limits: Limits) -> str:
-    """The HTML of the page."""
-    bundle = shelf.get(shelf.default).bundle
-    classes = ", ".join(escape(name) for name in bundle.classes[:12]) + (", …" if len(bundle.classes) > 12 else "")
+def page(shelf: Shelf | None, limits: Limits) -> str:
+    """The HTML of the page; without a shelf it says nothing of what is served, as who reads it has no key."""
+    told = "What it tells apart, <code>/v1/models</code> says to those who have a key."
+    if shelf is not None:
+        names = shelf.get(shelf.default).bundle.classes
+        classes = ", ".join(escape(name) for name in names[:12]) + (", …" if len(names) > 12 else "")
+        told = f"It tells {len(names)} classes apart: {classes}."
     routes = "".join(f"<tr><td><code>{route}</code></td><td>{says}</td></tr>" for route, says in _ROUTES)
     codes = "".join(
         f'<tr id="{code}"><td><code>{code}</code></td><td>{escape(says)}</td></tr>' for code, says in CODES.items()
@@ -48,7 +51,7 @@ def page(shelf: Shelf, limits: Limits) -> str:
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Lightmeter server</title><style>{_STYLE}</style></head><body>
 <h1>Lightmeter server</h1>
-<p>It tells {len(bundle.classes)} classes apart: {classes}.</p>
+<p>{told}</p>
 <form method="post" action="/v1/predict" enctype="multipart/form-data">
 <label>Pictures <input type="file" name="file" accept="image/*" multiple required></label>
 <button>Ask</button></form>

@@ -84,14 +84,16 @@ def routes(engine: Engine) -> APIRouter:
                         found = await engine.answer(served, pictures, deadline)
                     else:
                         found = await engine.run(served, asked.canvases)
-        engine.metrics.images(label=len(found.logits))
         shares = probabilities(found.logits, served.bundle.temperature)
         labels = [served.bundle.classes[index] for index in shares.argmax(axis=1)]
-        outputs: dict[str, NDArray[np.float32] | list[str]] = {
+        abstain = shares.max(axis=1) < served.bundle.abstain_below
+        outputs: dict[str, NDArray[np.float32 | np.bool_] | list[str]] = {
             "probabilities": shares.astype(np.float32),
             "logits": found.logits,
             "label": labels,
+            "abstain": abstain,
         }
+        engine.metrics.images(label=int((~abstain).sum()), abstain=int(abstain.sum()))
         content, headers = answer(asked, name, served.bundle, outputs)
         return Response(content, headers=headers)
 

@@ -70,7 +70,7 @@ class Shell:
                 self.keys.spend(holder)
             await self.app(scope, receive, watch)
         except Problem as problem:
-            await problem.response()(scope, receive, watch)
+            await problem.response(protocol_v2=scope["path"].startswith("/v2"))(scope, receive, watch)
         except Exception:  # noqa: BLE001 - the last line before the client: logged whole, answered without details
             _LOG.exception("a request failed")
             if not status:

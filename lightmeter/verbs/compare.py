@@ -76,7 +76,7 @@ class Comparison:
 
 def _about(count: int) -> int:
     """To two digits, upwards: more would promise what an estimate cannot keep."""
-    step = 10 ** max(0, len(str(count)) - 2)
+    step = int(10 ** max(0, len(str(count)) - 2))
     return -(-count // step) * step
 
 

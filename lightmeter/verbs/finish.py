@@ -95,6 +95,6 @@ class Finisher:
             path,
             temperature=calibration.temperature,
             abstain_below=calibration.abstain_below,
-            scores={"val": calibrated.summary()},
+            scores={"val": calibrated.summary(), "calibration": calibration.document()},
         )
         return Exported(calibrated, calibration, exam.document(), rate)

@@ -110,7 +110,7 @@ def export_int8(path: Path, out: Path | None = None, *, progress: Progress = SIL
             "precision": "int8",
             "temperature": calibration.temperature,
             "abstain_below": calibration.abstain_below,
-            "scores": {"val": val.summary(), "test": test.summary()},
+            "scores": {"val": val.summary(), "test": test.summary(), "calibration": calibration.document()},
         }
         write_card(folder, {**card, **told})
         bundle = Bundle.open(folder)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _LOOPBACK = ("localhost", "::1")
 _GRACE = 30  # seconds that requests have to end in once the server was told to
+_HEAD = 16 * 1024  # bytes of a request's head
 _CONNECTIONS = 512  # idle ones too; beyond them uvicorn answers 503 by itself, so that all other bounds come before
 
 
@@ -90,6 +91,7 @@ def serve(
         log_config=logging,
         log_level="warning",
         server_header=False,
+        h11_max_incomplete_event_size=_HEAD,
         proxy_headers=False,
         limit_concurrency=_CONNECTIONS,
         timeout_graceful_shutdown=_GRACE,

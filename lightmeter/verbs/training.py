@@ -130,7 +130,7 @@ class Training:
             test = opened.evaluation
             test.save(kept)
         scores = {"val": val.summary(), "test": test.summary()}
-        amend_card(run.bundle, scores=scores)
+        amend_card(run.bundle, scores={**scores, "calibration": calibration.document()})
         past = contamination.summary(contamination.of_run(run, self.data.dataset, self.data.pack, split), test)
         scores["provenance"] = past
         return {"stopped": self.stopped, **scores, "calibration": calibration.document(), "exam": exported.exam}

@@ -308,7 +308,7 @@ def test_a_failure_inside_says_nothing_of_itself(bundle: Bundle, monkeypatch: py
 
 def test_probes_and_card(client: Client, bundle: Bundle) -> None:
     assert client.get("/livez").json() == {"status": "live"}
-    assert client.get("/readyz").json() == {"status": "ready", "models": {"model": bundle.seal}}
+    assert client.get("/readyz").json() == {"status": "ready"}
     listed = client.get("/v1/models").json()
     assert listed["default"] == "model"
     assert [one["bundle"] for one in listed["models"]] == [bundle.seal]

@@ -55,6 +55,7 @@ def test_pictures_in_json_get_what_predict_says(client: Client, bundle: Bundle, 
     outputs = {output["name"]: output for output in answer["outputs"]}
     assert tuple(outputs) == OUTPUTS
     assert outputs["label"]["data"] == [expected.label]
+    assert outputs["abstain"] == {"name": "abstain", "datatype": "BOOL", "shape": [1], "data": [expected.abstain]}
     shares = dict(zip(CLASSES, outputs["probabilities"]["data"], strict=True))
     np.testing.assert_allclose([shares[name] for name, _ in expected.top], [p for _, p in expected.top], atol=1e-6)
 

@@ -89,3 +89,14 @@ def test_the_server_asks_for_a_key_but_for_probes_and_its_page(bundle: Bundle) -
         assert client.post("/v1/predict", content=picture(), headers=JPEG).status_code == 401
         given = client.post("/v1/predict", content=picture(), headers={**JPEG, "Authorization": f"Bearer {ONE}"})
         assert given.status_code == 200
+
+
+def test_without_a_key_nothing_is_told_of_what_is_served(bundle: Bundle) -> None:
+    with Client(create_app(shelf(bundle), keys=Keys({"one": ONE}))) as client:
+        for path in OPEN:
+            answer = client.get(path)
+            assert answer.status_code == 200
+            assert bundle.version not in answer.text
+        assert bundle.classes[0] not in client.get("/docs").text.partition("<h2>")[0]
+        refused = client.get("/v2/models/model")
+        assert (refused.status_code, refused.json()["error"]) == (401, "Send a known key.")

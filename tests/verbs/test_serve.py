@@ -26,22 +26,26 @@ PROGRAM = textwrap.dedent("""
     import sys
     from pathlib import Path
     from lightmeter.nouns.progress import Silent
+    from lightmeter.serving.limits import Limits
     from lightmeter.verbs.serve import serve
 
     class Shown(Silent):
         def say(self, text):
             print(text, flush=True)
 
-    serve(Path(sys.argv[1]), host=sys.argv[2], port=0, log=False, progress=Shown())
+    limits = Limits(read_seconds=float(sys.argv[3]))
+    serve(Path(sys.argv[1]), host=sys.argv[2], port=0, limits=limits, log=False, progress=Shown())
     assert "torch" not in sys.modules
     print("ended")
 """)
 
 
 @contextmanager
-def started(bundle: Bundle, host: str = "127.0.0.1") -> Iterator[tuple[subprocess.Popen[str], str]]:
+def started(
+    bundle: Bundle, host: str = "127.0.0.1", seconds: float = 30.0
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A real process and its address."""
-    command = [sys.executable, "-W", "error", "-c", PROGRAM, str(bundle.path), host]
+    command = [sys.executable, "-W", "error", "-c", PROGRAM, str(bundle.path), host, str(seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -112,6 +116,18 @@ def test_who_listens_beyond_this_machine_without_keys_is_warned(bundle: Bundle) 
         assert process.wait(60) == 0
     assert "passed its exam and is answered by" in said[0]
     assert said[1].startswith("Warning: whoever reaches this machine at 0.0.0.0 can try; there are no keys")
+
+
+def test_who_sends_nothing_is_cut_and_a_head_has_its_limit(bundle: Bundle) -> None:
+    with started(bundle, seconds=0.5) as (process, address):
+        host, _, port = address.removeprefix("http://").rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=30) as silent:
+            assert silent.recv(1) == b""
+        with socket.create_connection((host, int(port)), timeout=30) as long:
+            long.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 20_000)
+            assert long.recv(100).startswith(b"HTTP/1.1 400")
+        assert httpx.get(f"{address}/livez").status_code == 200
+        assert process.poll() is None
 
 
 def test_a_port_in_use_is_told(bundle: Bundle) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from lightmeter.errors import BundleError, ExamError
 from lightmeter.nouns.bundle import Bundle
@@ -94,3 +95,13 @@ def test_probabilities_are_a_softmax_and_do_not_overflow() -> None:
     np.testing.assert_allclose(shares[2], powers / powers.sum(), rtol=1e-12)
     np.testing.assert_allclose(shares[0], [1, 0, 0])
     np.testing.assert_allclose(shares[1], 1 / 3)
+
+
+def test_a_runner_that_is_wrong_on_a_lone_picture_fails(bundle: Bundle) -> None:
+    right = open_runner(bundle)
+
+    def wrong(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return right(pixels) + np.float32(len(pixels) == 1)
+
+    with pytest.raises(ExamError, match="logits differ"):
+        sit_exam(bundle, wrong)

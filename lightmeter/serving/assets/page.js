@@ -49,14 +49,15 @@ function describe() {
   const card = cards[one("#model").value];
   const some = card.classes.slice(0, 6).join(", ");
   one("#what").textContent = `Tells ${card.classes.length} classes apart: ${some}${card.classes.length > 6 ? ", …" : ""}`;
-  const test = card.scores.test ?? {};
+  const { test = {}, calibration: found } = card.scores;
   const facts = {
     "Classes": card.classes.join(", "),
     "Test accuracy": test.accuracy === undefined ? "not measured"
       : `${percent(test.accuracy)} on ${test.n.toLocaleString("en")} pictures (${percent(test.low)} to ${percent(test.high)})`,
     "Sees": `${card.preprocess.size} × ${card.preprocess.size} pixels, ${card.preprocess.channels === 1 ? "grey" : "colour"}`,
     "Probabilities": card.temperature === 1 ? "as the network gives them" : "calibrated on held-out pictures",
-    "Not sure below": percent(card.abstain_below),
+    "Not sure below": percent(card.abstain_below) + (found?.reached
+      ? `, above which at most ${percent(found.target_error)} should be wrong` : ""),
     "Made": card.created,
     "Started from": card.provenance.start ?? "unknown",
     "Bundle": card.bundle,
