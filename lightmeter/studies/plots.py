@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import Bbox
 
 from lightmeter.nouns.run import Run
 from lightmeter.verbs.reporting.drawing import BLUE, INK, ORANGE, SOFT, Drawn, canvas, finish, plain_names, style
@@ -14,7 +16,13 @@ from lightmeter.verbs.reporting.words import THIN, duration, many, short
 
 _WIDTH = 390.0  # CSS pixels: of a phone, so that nothing shrinks there
 _WIDE = 12.0  # times the smallest cost from which on they are drawn on a logarithmic scale
-_PLOT_HEIGHT, _LINE = 200.0, 11.0  # CSS pixels: of the cost figure's axes, and of a name in it
+_LINE = 11.0  # points: the height of a name in the cost figure
+_PLACES = [
+    (8.0, 0.0),
+    (-8.0, 0.0),
+    *((8.0 * side, _LINE * up) for up in (1, -1, 2, -2, 3, -3, 4, -4, 5) for side in (1, -1, 0)),
+]
+"""Where a name may stand, in points from what it names; the first that is free is taken."""
 _PERCENT = FuncFormatter(lambda value, _: f"{100 * value:g} %")
 _SECONDS = FuncFormatter(lambda value, _: duration(value).replace(THIN, " "))
 
@@ -95,7 +103,6 @@ def _cost(arms: list[dict[str, Any]], knee: dict[str, Any] | None) -> Drawn:
                 axes.plot(
                     [x], [y["mean"]], marker="o", color=ORANGE, label="more stops paying", linestyle="none", **ring
                 )
-        _name_points(axes, arms)
         axes.margins(x=0.18, y=0.12)
         axes.xaxis.set_major_formatter(_SECONDS)
         axes.yaxis.set_major_formatter(_PERCENT)
@@ -103,31 +110,57 @@ def _cost(arms: list[dict[str, Any]], knee: dict[str, Any] | None) -> Drawn:
         axes.set_ylabel("test accuracy")
         if knee is not None:
             figure.legend(loc="outside upper left", handletextpad=0.6)
+        _name_points(axes, arms)
         return finish(figure, "cost", "Training time against test accuracy of each arm.")
 
 
 def _name_points(axes: Axes, arms: list[dict[str, Any]]) -> None:
-    """A name beside each point, the slow half's to the left where there is room; names that would meet move apart."""
-    costs = sorted(arm["cost"]["seconds"] for arm in arms)
-    middle = costs[len(costs) // 2]
-    low, high = axes.get_ylim()
-    taken: dict[bool, list[float]] = {False: [], True: []}
-    for arm in sorted(arms, key=lambda arm: float(arm["accuracy"]["mean"])):
-        left = arm["cost"]["seconds"] > middle or (arm["cost"]["seconds"] == middle and len(arms) > 1)
-        at = _PLOT_HEIGHT * (arm["accuracy"]["mean"] - low) / (high - low)
-        place = max([at, *(other + _LINE for other in taken[left])])
-        taken[left].append(place)
-        axes.annotate(
-            short(arm["name"], 16),
-            (max(arm["cost"]["seconds"], 1e-3), arm["accuracy"]["mean"]),
-            xytext=(-8 if left else 8, place - at),
-            textcoords="offset points",
-            ha="right" if left else "left",
-            va="center",
-            fontsize=9.5,
-            color=SOFT,
-            parse_math=False,
-        )
+    """A name beside each point, as near as it can stand without meeting a point, another name or the edge.
+
+    To be called when everything else is drawn, as it depends on where that came to lie.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()
+    points = [(max(arm["cost"]["seconds"], 1e-3), arm["accuracy"]["mean"]) for arm in arms]
+    shown = axes.transData.transform(points)
+    inside = axes.get_window_extent()
+    dot = 4 * figure.dpi / 72  # half of a point's width
+    taken = [Bbox.from_bounds(x - dot, y - dot, 2 * dot, 2 * dot) for x, y in shown]
+    for arm, point in zip(arms, points, strict=True):
+        tries = [
+            axes.annotate(
+                short(arm["name"], 16),
+                point,
+                xytext=(across, up),
+                textcoords="offset points",
+                ha="center" if not across else "left" if across > 0 else "right",
+                va="center",
+                fontsize=9.5,
+                color=SOFT,
+                parse_math=False,
+                arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 0.6} if abs(up) > _LINE else None,
+            )
+            for across, up in _PLACES
+        ]
+        for name in tries:
+            name.set_in_layout(False)  # or names that are only tried would shift the axes
+        figure.draw_without_rendering()  # which is when a name learns where it stands
+        boxes = [Text.get_window_extent(name) for name in tries]
+        free = [
+            place
+            for place, box in enumerate(boxes)
+            if inside.x0 <= box.x0
+            and box.x1 <= inside.x1
+            and inside.y0 <= box.y0
+            and box.y1 <= inside.y1
+            and not any(box.overlaps(other) for other in taken)
+        ]
+        chosen = free[0] if free else 0
+        for place, name in enumerate(tries):
+            if place != chosen:
+                name.remove()
+        taken.append(boxes[chosen])
 
 
 def _curve(name: str, arm: str, runs: list[list[dict[str, Any]]]) -> Drawn:
