@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 import os
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from lightmeter.verbs.agreement import Answer, Run, answer, errors, rounded
 from lightmeter.verbs.environment import gpu, processor
 from lightmeter.verbs.execution import Execution
 
-_METHOD = "2"  # of choosing: what was kept by another one is measured anew
+_METHOD = "3"  # of choosing: what was kept by another one is measured anew
 _WORSE_THAN_ROUNDING = 2.0  # times the error in the gradients that rounding the weights alone brings
 _SMALL_ERROR = 0.25  # of the gradients, relative to their norm: far below what another draw of the batch changes
 _DTYPES: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
@@ -31,7 +32,9 @@ _LONG_CALL = 0.5  # seconds: above this, one call tells enough
 _WORTH = 1.03  # times faster, or the simpler way is kept
 _KEPT_SECONDS = 30 * 24 * 3600.0
 _GLANCE = 8  # images that show whether a precision is worth measuring
-_HOPELESS = 3.0  # times slower than plain float32 on those, as bfloat16 is where the processor only emulates it
+_HOPELESS = 3.0  # times slower than float32 on those, as bfloat16 is where the processor only emulates it
+_NOTHING = 0.01  # seconds of a call on those, below which being slower costs nothing
+_AT_A_CALL = 10.0  # times slower, from which on the first call is enough to see it
 _CALLS = 4  # that measuring one execution takes at least
 _LARGEST_ERROR = 0.05  # of logits, relative to their root mean square
 
@@ -194,13 +197,14 @@ def _choose(
         progress.say(measurement.sentence())
 
     def hopeless(execution: Execution) -> bool:
-        """Whether a few images show it to be so much slower than plain float32 that the rest can be spared."""
+        """Whether a few images show it to be so much slower than the best float32 that the rest can be spared."""
+        assert best is not None, "float32 comes first"
         some = min(few, _GLANCE)
-        plain, other = (
-            _glance(model, run, replace(way, micro_batch=some), mode)
-            for way in (replace(execution, dtype="float32"), execution)
-        )
-        if device != "cpu" or other < _SHORT_CALL or other < _HOPELESS * plain:
+        if device != "cpu":
+            return False
+        plain = _glance(model, run, replace(best[1], micro_batch=some), mode)
+        other = _glance(model, run, replace(execution, micro_batch=some), mode, enough=_AT_A_CALL * plain)
+        if other < _NOTHING or other < _HOPELESS * plain:
             return False
         note = f"left after {some} images: {other / plain:.0f} times slower than float32"
         found(Measurement(_words(job, execution), some / other, 0.0, False, note))
@@ -233,9 +237,9 @@ def _choose(
             best = rate, execution, each
 
     for dtype in _DTYPES:
-        ways = [Execution(device, dtype, layout, few, threads) for layout in _LAYOUTS]
-        if dtype == "float32" or not hopeless(ways[0]):
-            for way in ways:
+        for layout in _LAYOUTS:
+            way = Execution(device, dtype, layout, few, threads)
+            if dtype == "float32" or not hopeless(way):
                 measure(way)
     assert best is not None, "plain float32 agrees with itself"
     sizes = (8, 32) if job == "inference" else (256, 1024)
@@ -252,10 +256,15 @@ def _glance(
     run: Run,
     execution: Execution,
     mode: Callable[[nn.Module], object],
+    *,
+    enough: float = math.inf,
 ) -> float:
     """Seconds of processor time for a call, the less of two after one to warm up.
 
     Not by the clock on the wall: one stall on a busy machine would look like a precision that is only emulated.
+
+    Args:
+        enough: seconds; a first call that takes longer is the answer.
     """
     candidate = copy.deepcopy(model)
     execution.place(candidate)
@@ -266,6 +275,8 @@ def _glance(
             start = time.process_time()
             run(candidate, execution, execution.micro_batch)
             times.append(time.process_time() - start)
+            if times[0] > max(enough, _SHORT_CALL):
+                return times[0]
     return min(times[1:])
 
 

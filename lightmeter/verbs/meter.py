@@ -255,10 +255,10 @@ def execution_sentence(execution: Execution, measurements: list[Measurement]) ->
     best = max(m.images_per_second for m in measurements if m.accepted)
     layout = execution.memory_format.replace("_", "-")
     gain = best / plain
-    worth = f"{gain:.1f} times" if gain >= 1.05 else "about as fast as"
+    worth = f"{gain:.1f} times as fast as plain float32" if gain >= 1.05 else "nothing was faster than plain float32"
     return (
-        f"{execution.dtype}, {layout}, {execution.micro_batch} images at a time is the fastest of {len(measurements)} "
-        f"ways tried that compute the right thing: {worth} plain float32."
+        f"Of {len(measurements)} ways tried, {execution.dtype}, {layout}, {execution.micro_batch} images at a time is the "
+        f"fastest that computes the right thing: {worth}."
     )
 
 
