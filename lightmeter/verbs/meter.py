@@ -257,8 +257,8 @@ def execution_sentence(execution: Execution, measurements: list[Measurement]) ->
     gain = best / plain
     worth = f"{gain:.1f} times as fast as plain float32" if gain >= 1.05 else "nothing was faster than plain float32"
     return (
-        f"Of {len(measurements)} ways tried, {execution.dtype}, {layout}, {execution.micro_batch} images at a time is the "
-        f"fastest that computes the right thing: {worth}."
+        f"Of {len(measurements)} ways tried, {execution.dtype}, {layout}, {execution.micro_batch} images at a time is "
+        f"the fastest that computes the right thing: {worth}."
     )
 
 
