@@ -10,7 +10,7 @@ from pathlib import Path
 from lightmeter.nouns.places import cache_folder
 
 PEERS = {
-    "litserve": ("litserve==0.2.19", "onnxruntime==1.31.1", "pillow==13.0.0", "numpy"),
+    "litserve": ("litserve==0.2.19", "python-multipart==0.0.34", "onnxruntime==1.31.1", "pillow==13.0.0", "numpy"),
     "bentoml": ("bentoml==1.4.39", "onnxruntime==1.31.1", "pillow==13.0.0", "numpy"),
     "ray": ("ray[serve]==2.60.0", "onnxruntime==1.31.1", "pillow==13.0.0", "numpy"),
     "schemathesis": ("schemathesis==4.32.5",),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.rows import ROWS
+from bench.serve.table import serving
 from lightmeter.nouns.evaluation import wilson
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,7 +105,7 @@ def performance() -> str:
         return _FAST.partition("| |")[0] + "No benchmark has been recorded yet.\n"
     waiting = "".join(f"* {row.id}: {row.what}, against {row.against}\n" for row in missing)
     waiting = waiting and f"\nNot recorded yet:\n\n{waiting}"
-    return f"{_FAST}{rows}\nRecords:\n\n{notes}{waiting}"
+    return f"{_FAST}{rows}\nRecords:\n\n{notes}{waiting}{serving(ROOT)}"
 
 
 def filled(text: str) -> str:

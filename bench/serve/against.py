@@ -43,7 +43,7 @@ class Size:
     quality: int
 
 
-SIZES = {"10 KB": Size(256, 85), "2 MB": Size(2600, 93)}
+SIZES = {"10 KB": Size(256, 50), "2 MB": Size(2000, 93)}
 PEERS = ("litserve", "bentoml", "ray")
 """Servers that can have several workers."""
 MARKS = {"naive": 3.0, "litserve": 1.3, "bentoml": 1.3, "ray": 1.3, "json": 10.0}

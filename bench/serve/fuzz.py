@@ -64,7 +64,7 @@ async def fuzz(server: Server, count: int, seed: int) -> dict[str, Any]:
             answers[f"{answer.status_code}{code}"] += 1
             if answer.status_code != 200 and not 400 <= answer.status_code < 500:
                 wrong.append(f"picture {number}: {answer.status_code}")
-            if number in (int(_WARM * count), count - 1):
+            if number >= _WARM * count and (number % max(1, count // 20) == 0 or number == count - 1):
                 memory.append(server.memory)
                 files.append(server.files)
 
