@@ -12,6 +12,7 @@ import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from bench.serve.process import Server, free_port, lightmeter, serving
 from bench.serve.record import keep
 
 _AT_ONCE = 8
-_WARM = 0.25  # of the pictures, after which memory is read for the first time
-_GROWTH = 1.10  # the most that memory may grow from there on
+_PARTS = 4
+_REST = 12.0  # seconds, in which a server at rest has given back what it can
+_GROWTH = 1.10  # the most that memory may grow from the first part's end on
 
 
 def main() -> None:
@@ -41,16 +43,15 @@ def main() -> None:
 
 
 async def fuzz(server: Server, count: int, seed: int) -> dict[str, Any]:
-    """Send so many, and say what came back."""
+    """Send so many, in quarters with a rest after each, in which memory and files are looked at."""
     whole = list(seeds().values())
     answers: Counter[str] = Counter()
     wrong: list[str] = []
-    numbers = iter(range(count))
     memory: list[float] = []
     files: list[int] = []
     began = time.monotonic()
 
-    async def send(client: httpx.AsyncClient) -> None:
+    async def send(client: httpx.AsyncClient, numbers: Iterator[int]) -> None:
         for number in numbers:
             draw = random.Random(f"{seed},{number}")
             data = mutate(draw.choice(whole), draw.choice(whole), draw)
@@ -64,13 +65,15 @@ async def fuzz(server: Server, count: int, seed: int) -> dict[str, Any]:
             answers[f"{answer.status_code}{code}"] += 1
             if answer.status_code != 200 and not 400 <= answer.status_code < 500:
                 wrong.append(f"picture {number}: {answer.status_code}")
-            if number >= _WARM * count and (number % max(1, count // 20) == 0 or number == count - 1):
-                memory.append(server.memory)
-                files.append(server.files)
 
     async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
-        await asyncio.gather(*(send(client) for _ in range(_AT_ONCE)))
-    flat = memory[-1] <= _GROWTH * memory[0] and files[-1] <= files[0] + _AT_ONCE
+        for part in range(_PARTS):
+            numbers = iter(range(count * part // _PARTS, count * (part + 1) // _PARTS))
+            await asyncio.gather(*(send(client, numbers) for _ in range(_AT_ONCE)))
+            await asyncio.sleep(_REST)
+            memory.append(server.memory)
+            files.append(server.files)
+    flat = memory[-1] <= _GROWTH * memory[0] and files[-1] <= files[0]
     return {
         "pictures": count,
         "seconds": round(time.monotonic() - began, 1),

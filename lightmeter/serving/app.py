@@ -52,10 +52,12 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        watching = asyncio.create_task(engine.watch()) if limits.reload_seconds else None
+        meanwhile = [asyncio.create_task(engine.tidy())]
+        if limits.reload_seconds:
+            meanwhile.append(asyncio.create_task(engine.watch()))
         yield
-        if watching is not None:
-            watching.cancel()
+        for task in meanwhile:
+            task.cancel()
         engine.close()
 
     app = FastAPI(

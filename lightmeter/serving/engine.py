@@ -19,11 +19,14 @@ from PIL import Image
 from lightmeter import __version__
 from lightmeter.errors import BadImageError, ForeignImageError
 from lightmeter.serving.limits import Deadline, Gate, Limits
+from lightmeter.serving.memory import give_back
 from lightmeter.serving.metrics import Metrics
 from lightmeter.serving.problems import Problem
 from lightmeter.serving.shelf import Served, Shelf
 
 Result = TypeVar("Result")
+
+_TIDY_SECONDS = 5.0
 Images = Sequence[tuple[str, bytes]]
 """(name, encoded bytes) of each picture."""
 
@@ -179,6 +182,15 @@ class Engine:
                     self.metrics.reloads(name, "done")
                 elif self.shelf.failures.get(name) not in (None, known):
                     self.metrics.reloads(name, "refused")
+
+    async def tidy(self) -> None:
+        """Give memory back now and then, where requests have come since, for ever."""
+        seen = 0
+        while True:
+            await asyncio.sleep(_TIDY_SECONDS)
+            if self.gate.let_in != seen:
+                seen = self.gate.let_in
+                await asyncio.to_thread(give_back)
 
     async def _threaded(self, pool: ThreadPoolExecutor, job: Callable[..., Result], *given: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(pool, job, *given)

@@ -74,6 +74,7 @@ class Gate:
         self._limits = limits
         self._room = limits.workers + limits.waiting
         self.inside = self.arriving = self.held = self.explaining = 0
+        self.let_in = 0  # so far
 
     @property
     def busy(self) -> bool:
@@ -114,6 +115,7 @@ class Gate:
         if self.inside >= self._room:
             raise self._full(f"{self.inside} requests are inside already.")
         self.inside += 1
+        self.let_in += 1
         try:
             yield
         finally:
