@@ -52,7 +52,7 @@ class Limits:
     explaining: int = 4
     read_seconds: float = 30.0
     answer_seconds: float = 10.0
-    batch: int = 32
+    batch: int = 8
     batch_seconds: float = 0.0
     reload_seconds: float = 2.0
     retry_seconds: int = 1

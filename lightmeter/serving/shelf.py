@@ -45,6 +45,9 @@ class Served:
         self.stamp = stamp(bundle.path)
         self.chosen = choose_runner(bundle, by=by)
         self.predictor = Predictor(bundle, runner=self.chosen.runner)
+        # What the largest batch needs is kept by the library that runs it: taken now, memory does not grow later.
+        side, channels = bundle.preprocess.size, bundle.preprocess.channels
+        self.predictor.runner(np.zeros((limits.batch, side, side, channels), np.uint8))
         self.explainer = Explainer(self.predictor)
         self.neighbours = Neighbours.of(bundle, self.predictor.runner)
         self.batcher = Batcher(self.predictor.runner, largest=limits.batch, longest_wait=limits.batch_seconds)
