@@ -19,6 +19,10 @@ MakeRecipe = Callable[[Facts, float], Recipe]
 """(facts, epochs) -> what an arm computes."""
 
 
+FROM_ARM = "arm:"
+"""How an arm names another as its start weights."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pictures:
     """Which pictures an arm learns from and is tested on. Equal Pictures of one seed are the same pictures.

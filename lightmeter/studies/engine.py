@@ -14,7 +14,7 @@ from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.nouns.recipe import Recipe
 from lightmeter.nouns.run import Run
 from lightmeter.recipes import Facts
-from lightmeter.studies.base import Arm, MakeRecipe, Scale, Study
+from lightmeter.studies.base import FROM_ARM, Arm, MakeRecipe, Scale, Study
 from lightmeter.studies.measured import Measured
 from lightmeter.studies.page import write_pages
 from lightmeter.studies.pictures import Materials
@@ -22,8 +22,6 @@ from lightmeter.studies.summary import FORMAT, Status, document_of
 from lightmeter.verbs.reporting.words import THIN, duration
 from lightmeter.verbs.start import Start, open_start
 from lightmeter.verbs.trial import trial
-
-FROM_ARM = "arm:"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from lightmeter.nouns.evaluation import Evaluation
 from lightmeter.nouns.files import write_atomic
+from lightmeter.studies.base import FROM_ARM
 from lightmeter.studies.markdown import markdown
 from lightmeter.studies.results import beside
 from lightmeter.verbs.reporting.words import THIN, count, duration, listed, many, percent, span
@@ -82,7 +83,7 @@ def headline(document: dict[str, Any]) -> tuple[str, str]:
     if not done:
         return "No arm of this study finished.", "The reasons are below."
     named = {entry["name"]: entry for entry in document["against"]}
-    ours = [arm for arm in done if arm["role"] == "ours"] or done
+    ours = [arm for arm in done if arm["role"] == "ours"] or _last(done)
     if not all(_same_task(arm, ours[0]) for arm in ours):
         return _several_tasks(ours)
     best = max(ours, key=lambda arm: arm["val"])  # by validation: the test pictures choose nothing
@@ -103,11 +104,18 @@ def headline(document: dict[str, Any]) -> tuple[str, str]:
     return first, f"({span(found['low'], found['high'])}), {way} published {percent(published)}."
 
 
+def _last(arms: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that no other starts from: what a study without an arm of ours is about."""
+    begun = {arm["start"] for arm in arms}
+    return [arm for arm in arms if f"{FROM_ARM}{arm['name']}" not in begun]
+
+
 def _several_tasks(ours: list[dict[str, Any]]) -> tuple[str, str]:
     """Where each arm has classes of its own: none stands for the others."""
     low, *_, high = sorted(ours, key=lambda arm: float(arm["accuracy"]["mean"]))
     least, most = (percent(arm["accuracy"]["mean"]) for arm in (low, high))
-    return f"ours names {least} to {most} of the test pictures right", f"({low['name']} to {high['name']})."
+    who = "ours names" if low["role"] == "ours" else "the arms name"
+    return f"{who} {least} to {most} of the test pictures right", f"({low['name']} to {high['name']})."
 
 
 def _same_task(arm: dict[str, Any], other: dict[str, Any]) -> bool:

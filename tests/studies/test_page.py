@@ -18,8 +18,10 @@ def arm(
     high: float,
     published: float | None = None,
     classes: list[str] | None = None,
+    start: str = "",
 ) -> dict[str, Any]:
     return {
+        "start": start,
         "name": name,
         "role": role,
         "published": published,
@@ -66,6 +68,17 @@ def test_arms_with_classes_of_their_own_are_not_chosen_among() -> None:
     first, rest = headline({"scale": "cpu", "arms": arms, "against": []})
     assert "85.0" in first and "98.0" in first
     assert rest == "(near to far)."
+
+
+def test_without_an_arm_of_ours_those_are_told_that_no_other_starts_from() -> None:
+    arms = [
+        arm("base", "faithful", "cifar10", 0.7, 0.8, published=0.84),
+        arm("less", "faithful", "tiny-imagenet", 0.14, 0.16, published=0.18, start="arm:base"),
+        arm("more", "faithful", "tiny-imagenet", 0.15, 0.17, published=0.195, start="arm:base"),
+    ]
+    first, rest = headline({"scale": "cpu", "arms": arms, "against": []})
+    assert first.startswith("more, best by validation, names 16.0")
+    assert "published 19.5" in rest
 
 
 def test_the_time_of_start_weights_is_told() -> None:
