@@ -1,6 +1,7 @@
 """More load than a server can bear, and less for long: `python -m bench.serve.stress BUNDLE overload|soak`.
 
-Capacity is the highest rate at which 99 of 100 answers come within 100 ms and none is refused, sought by halving.
+Capacity is the highest rate at which 99 of 100 requests are answered and 99 of 100 answers come within 100 ms, sought
+by halving.
 "overload" then sends twice as much for a minute: nothing may crash or grow, those who are let in are served as fast as
 before (p99 at most twice that without load), and the others are refused within 50 ms. "soak" sends 70 % of it for ten
 minutes: neither memory nor open files may grow. Load comes from a process of its own and waits for no answer.
@@ -27,6 +28,7 @@ from lightmeter.serving.load import Level, level, sample
 DEADLINE = 100.0  # milliseconds at p99
 _LOOK_SECONDS = 5.0
 _GROWTH = 1.10
+_LOST = 0.01  # share of the requests that may be refused or fail at a rate that is borne
 _REFUSED_WITHIN = 50.0  # milliseconds
 _SLOWER = 2.0
 
@@ -71,7 +73,7 @@ def capacity(url: str, ask: Ask | None = None, *, first: float = 8.0) -> tuple[f
     def borne(rate: float) -> bool:
         tried.append(send(url, rate, _LOOK_SECONDS, ask))
         one = tried[-1]
-        return one.answered > 0 and one.p99 <= DEADLINE and one.shed + one.failed == 0
+        return one.answered > 0 and one.p99 <= DEADLINE and one.shed + one.failed <= _LOST
 
     low, high = 0.0, first
     while borne(high):
@@ -85,7 +87,7 @@ def capacity(url: str, ask: Ask | None = None, *, first: float = 8.0) -> tuple[f
 def overload(server: Server, seconds: float) -> dict[str, Any]:
     """Twice the capacity for a minute."""
     most, tried = capacity(server.url)
-    alone = send(server.url, max(1.0, 0.1 * most), _LOOK_SECONDS)
+    alone = send(server.url, max(5.0, 0.1 * most), 4 * _LOOK_SECONDS)
     before = server.memory
     with watching(server) as seen:
         over = send(server.url, 2 * most, seconds or 60.0)

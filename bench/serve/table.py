@@ -12,7 +12,7 @@ _HEAD = """
 ## The server
 
 A MobileNetV2 at 160 px, JPEGs of about 10 KB unless stated, load from a process of its own that waits for no answer.
-Capacity is the highest rate at which 99 of 100 answers come within 100 ms and none is refused.
+Capacity is the highest rate at which 99 of 100 requests are answered, and 99 of 100 answers come within 100 ms.
 """
 
 

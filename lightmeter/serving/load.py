@@ -7,6 +7,7 @@ come meanwhile, and a latency counts from when the request was due.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import random
 import time
@@ -175,7 +176,18 @@ async def _exchange(
     host: str, port: int, request: bytes, idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
 ) -> int:
     """Send a request over a kept or a new connection; the answer's status."""
-    reader, writer = idle.pop() if idle else await asyncio.open_connection(host, port)
+    if idle:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):  # a server may have let it go meanwhile
+            return await _over(idle.pop(), request, idle)
+    return await _over(await asyncio.open_connection(host, port), request, idle)
+
+
+async def _over(
+    connection: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    request: bytes,
+    idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]],
+) -> int:
+    reader, writer = connection
     try:
         writer.write(request)
         await writer.drain()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -21,9 +22,39 @@ def test_a_gate_has_as_many_places_as_it_says() -> None:
         with pytest.raises(Problem) as caught, gate.enter():
             pass
         assert caught.value.status == 429
-        assert caught.value.headers is not None
-        assert caught.value.headers["Retry-After"] == "3"
+        assert caught.value.headers == {"Retry-After": "3"}
     assert gate.inside == 0
+
+
+def test_a_burst_may_wait_but_a_queue_that_stands_may_not() -> None:
+    now = 100.0
+    limits = Limits(workers=2, waiting=16, standing_seconds=0.15, calm_seconds=1.0)
+    gate = Gate(limits, clock=lambda: now)
+
+    def refused() -> bool:
+        try:
+            with gate.enter():
+                return False
+        except Problem:
+            return True
+
+    assert gate.room == 18
+    with ExitStack() as inside:
+        for _ in range(4):
+            inside.enter_context(gate.enter())
+        now += 0.1
+        assert gate.room == 18  # it may still be a burst
+        now += 0.1
+        assert gate.room == 4
+        assert refused()
+        now += 60.0
+        assert gate.room == 4  # it stands
+        assert refused()
+    now += 0.5
+    assert gate.room == 4  # somebody was turned away a moment ago
+    now += 0.6
+    assert gate.room == 18
+    assert Gate(Limits(workers=2, waiting=0)).room == 2
 
 
 def test_a_place_is_given_back_when_its_holder_fails() -> None:
