@@ -26,8 +26,7 @@ class Limits:
         explained: pictures of one request that can be explained at once; beyond it 422.
         workers: requests that are decoded at once.
         waiting: requests that may wait for their answer besides those; beyond it 429. So many absorb a burst; where the
-            queue has stood for `standing_seconds`, only one for each worker may wait until nobody had to be turned away
-            for `calm_seconds`.
+            queue has stood for `standing_seconds`, none may wait until nobody had to be turned away for `calm_seconds`.
         standing_seconds, calm_seconds: see `waiting`.
         arriving: requests that may be under way in all, those that still arrive too; beyond it 429.
         held: bytes of them all; beyond it 429.
@@ -87,7 +86,7 @@ class Gate:
         """Requests that may be inside now.
 
         A queue that empties again absorbs a burst and costs little; one that stands makes everybody wait and helps
-        nobody. Under lasting overload few wait, so that who is let in is served nearly as fast as without load.
+        nobody. Under lasting overload none may wait, so that who is let in is served nearly as fast as without load.
 
         Source: the idea of K. Nichols and V. Jacobson, "Controlling queue delay", 2012, on a count instead of packets.
         """
@@ -96,7 +95,7 @@ class Gate:
             self._overload = max(self._overload or 0.0, self._standing + self._limits.standing_seconds)
         if self._overload is not None and now - self._overload > self._limits.calm_seconds and self._standing is None:
             self._overload = None
-        return workers + (self._limits.waiting if self._overload is None else min(workers, self._limits.waiting))
+        return workers + (self._limits.waiting if self._overload is None else 0)
 
     @property
     def busy(self) -> bool:

@@ -45,13 +45,13 @@ def test_a_burst_may_wait_but_a_queue_that_stands_may_not() -> None:
         now += 0.1
         assert gate.room == 18  # it may still be a burst
         now += 0.1
-        assert gate.room == 4
+        assert gate.room == 2
         assert refused()
         now += 60.0
-        assert gate.room == 4  # it stands
+        assert gate.room == 2  # it stands
         assert refused()
     now += 0.5
-    assert gate.room == 4  # somebody was turned away a moment ago
+    assert gate.room == 2  # somebody was turned away a moment ago
     now += 0.6
     assert gate.room == 18
     assert Gate(Limits(workers=2, waiting=0)).room == 2
