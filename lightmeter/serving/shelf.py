@@ -46,8 +46,10 @@ class Served:
         self.chosen = choose_runner(bundle, by=by)
         self.predictor = Predictor(bundle, runner=self.chosen.runner)
         # What the largest batch needs is kept by the library that runs it: taken now, memory does not grow later.
+        # Twice, as ONNX Runtime learns in the first run what it allocates as one block from the second on.
         side, channels = bundle.preprocess.size, bundle.preprocess.channels
-        self.predictor.runner(np.zeros((limits.batch, side, side, channels), np.uint8))
+        for _ in range(2):
+            self.predictor.runner(np.zeros((limits.batch, side, side, channels), np.uint8))
         self.explainer = Explainer(self.predictor)
         self.neighbours = Neighbours.of(bundle, self.predictor.runner)
         self.batcher = Batcher(self.predictor.runner, largest=limits.batch, longest_wait=limits.batch_seconds)
