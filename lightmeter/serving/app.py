@@ -83,7 +83,7 @@ def create_app(
             images = await read_images(request, limits, took)
             if (explain or neighbours) and len(images) > limits.explained:
                 raise Problem(422, "bad_parameter", f"At most {limits.explained} pictures are explained at once.")
-            with engine.enter(model) as served:
+            with shelf.pick(model).use() as served:
                 if neighbours and served.neighbours is None:
                     raise Problem(422, "no_examples", "This model carries no training pictures; see export --examples.")
                 async with engine.in_time() as deadline:

@@ -82,16 +82,6 @@ class Engine:
         with self.gate.arrive() as took:
             yield took
 
-    @contextmanager
-    def enter(self, model: str | None) -> Iterator[Served]:
-        """Hold a place for a request that has come whole, and the bundle that answers it.
-
-        Raises:
-            Problem: 429 where there is no room, 404 for an unknown model.
-        """
-        with self.gate.enter(), self.shelf.pick(model).use() as served:
-            yield served
-
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[Deadline]:
         """Give the block the seconds that an answer may take, all its parts together. Raises Problem (504)."""
@@ -103,17 +93,29 @@ class Engine:
             raise deadline.late() from error
 
     async def answer(self, served: Served, images: Images, deadline: Deadline) -> Answered:
-        """Decode pictures and run the graph on them. Raises Problem: 415 or 422 for pictures that cannot be read."""
-        began = time.perf_counter()
-        try:
-            canvases = await self._threaded(self._pool, decode, served, images, self.limits.pixels, deadline)
-        except Problem as problem:
-            self.metrics.images(refused=len(problem.errors))
-            raise
-        return await self.run(served, canvases, time.perf_counter() - began)
+        """Decode pictures and run the graph on them, where there is room for that.
 
-    async def run(self, served: Served, canvases: NDArray[np.uint8], decoded: float = 0.0) -> Answered:
-        """Run the graph on canvases, whose decoding took so many seconds."""
+        What else was asked for, explanations above all, comes after the place was given back: others may be answered
+        meanwhile.
+
+        Raises:
+            Problem: 429 where there is no room, 415 or 422 for pictures that cannot be read.
+        """
+        with self.gate.enter():
+            began = time.perf_counter()
+            try:
+                canvases = await self._threaded(self._pool, decode, served, images, self.limits.pixels, deadline)
+            except Problem as problem:
+                self.metrics.images(refused=len(problem.errors))
+                raise
+            return await self._run(served, canvases, time.perf_counter() - began)
+
+    async def run(self, served: Served, canvases: NDArray[np.uint8]) -> Answered:
+        """Run the graph on canvases, where there is room for that. Raises Problem (429)."""
+        with self.gate.enter():
+            return await self._run(served, canvases, 0.0)
+
+    async def _run(self, served: Served, canvases: NDArray[np.uint8], decoded: float) -> Answered:
         found = await asyncio.wrap_future(served.batcher.submit(canvases))
         self.metrics.parts(decoded, found.queued, found.inference)
         return Answered(canvases, found.logits, decoded, found.queued, found.inference)

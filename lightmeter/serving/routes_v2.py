@@ -74,7 +74,7 @@ def routes(engine: Engine) -> APIRouter:
         with engine.arrive(name) as took:
             versioned(name, number)
             body = await read_body(request, limits, took)
-            with engine.enter(name) as served:
+            with engine.shelf.pick(name).use() as served:
                 async with engine.in_time() as deadline:
                     asked = await asyncio.to_thread(
                         parse, body, length, served.bundle, most=limits.images, most_json=limits.json

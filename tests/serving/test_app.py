@@ -231,6 +231,7 @@ def test_explanations_are_few_at_once_and_keep_nobody_else_waiting(
 
         first = pool.submit(ask, "?explain=true")
         assert begun.acquire(timeout=30)
+        assert "\nlightmeter_requests_inside 0.0\n" in client.get("/metrics").text  # it takes no place of others
         problem(ask("?explain=true"), 429, "overloaded")
         assert ask().status_code == 200
         go.set()
