@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import mmap
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -97,8 +98,9 @@ class Pack:
                 if (path / name).stat().st_size != size:
                     raise ValueError(f"{name} has not the {size} bytes it was written with")
             n = int(document["n"])
-            pixels = np.load(path / CANVASES, mmap_mode="r", allow_pickle=False)
-            labels = np.load(path / LABELS, allow_pickle=False)
+            shape = (n, preprocess.size, preprocess.size, preprocess.channels)
+            pixels: NDArray[np.uint8] = _array(path / CANVASES, np.dtype(np.uint8), shape)
+            labels: NDArray[np.int64] = np.array(_array(path / LABELS, np.dtype(np.int64), (n,)))
             pack = Pack(
                 path=path,
                 ids=_lines(path / IDS),
@@ -114,12 +116,31 @@ class Pack:
         except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
             fix = "delete the folder; it will be made again from the pictures."
             raise FormatError(f"{path} is not a whole pack ({error}).", "a pack as `train` makes it", fix) from error
-        shape = (n, preprocess.size, preprocess.size, preprocess.channels)
-        whole = pixels.shape == shape and pixels.dtype == np.uint8 and labels.shape == (n,) and labels.dtype == np.int64
-        if not whole or len(pack.ids) != n or len(pack.pixel_hashes) != n:
+        if len(pack.ids) != n or len(pack.pixel_hashes) != n:
             fix = "delete the folder; it will be made again from the pictures."
-            raise FormatError(f"{path} is not a whole pack.", f"canvases uint8{list(shape)}", fix)
+            raise FormatError(f"{path} is not a whole pack.", f"{n} ids and hashes", fix)
         return pack
+
+
+def header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """How an .npy file of this array begins. Its length does not depend on the first axis (NumPy leaves room)."""
+    stream = io.BytesIO()
+    description = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, description)
+    return stream.getvalue()
+
+
+def _array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Map the .npy file that must hold just this array.
+
+    Not by numpy.load: it has Python's parser read the header, which fails now and then where several threads parse at
+    once (https://github.com/python/cpython/issues/106905); and what we know need not be read but compared.
+    """
+    begin = header(dtype, shape)
+    with open(path, "rb") as stream:
+        if stream.read(len(begin)) != begin:
+            raise ValueError(f"{path.name} does not hold {dtype.name}{list(shape)}")
+        return np.memmap(stream, dtype, "r", len(begin), shape)
 
 
 def lines(values: Iterable[str]) -> bytes:

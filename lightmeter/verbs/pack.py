@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import numpy as np
 import PIL
@@ -23,7 +23,7 @@ import PIL
 from lightmeter.errors import BadImageError, DataError, FormatError, StorageError
 from lightmeter.nouns.dataset import Bad, Dataset
 from lightmeter.nouns.files import storage_errors
-from lightmeter.nouns.pack import CANVASES, DOCUMENT, FORMAT, HASHES, IDS, LABELS, Pack, lines
+from lightmeter.nouns.pack import CANVASES, DOCUMENT, FORMAT, HASHES, IDS, LABELS, Pack, header, lines
 from lightmeter.nouns.preprocess import RULES, Preprocess
 from lightmeter.nouns.progress import SILENT, Progress
 
@@ -106,7 +106,7 @@ def _build(folder: Path, dataset: Dataset, preprocess: Preprocess, progress: Pro
     unreadable = 0
     with open(folder / CANVASES, "wb") as stream, progress.track("decoding", len(dataset), "images") as advance:
         # Plain writes, not a writable memory map: on a full disk the one is an error, the other kills the process.
-        length = _write_header(stream, len(dataset), preprocess)
+        length = stream.write(_header(len(dataset), preprocess))
         for part in _parts(dataset, preprocess, workers):
             stream.writelines(part.pixels)
             rows += part.rows
@@ -116,7 +116,7 @@ def _build(folder: Path, dataset: Dataset, preprocess: Preprocess, progress: Pro
             unreadable += part.unreadable
             advance(part.count)
         stream.seek(0)
-        assert _write_header(stream, len(rows), preprocess) == length, "the header's length must not hang on N"
+        assert stream.write(_header(len(rows), preprocess)) == length, "the header's length must not hang on N"
         stream.flush()
         os.fsync(stream.fileno())
     np.save(folder / LABELS, dataset.labels[rows] if rows else np.zeros(0, np.int64), allow_pickle=False)
@@ -181,10 +181,8 @@ def _decode(dataset: Dataset, preprocess: Preprocess, rows: range) -> _Part:
     return part
 
 
-def _write_header(stream: BinaryIO, n: int, preprocess: Preprocess) -> int:
-    shape = (n, preprocess.size, preprocess.size, preprocess.channels)
-    np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    return stream.tell()
+def _header(n: int, preprocess: Preprocess) -> bytes:
+    return header(np.dtype(np.uint8), (n, preprocess.size, preprocess.size, preprocess.channels))
 
 
 def _publish(temporary: Path, path: Path, is_current: Callable[[], bool]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import ctypes
 import json
 import mmap
@@ -75,6 +76,19 @@ def test_a_pack_opens_as_it_was_written(tmp_path: Path) -> None:
     assert pack.pixels[1, 0, 0, 0] == 64 and not pack.pixels.flags.writeable
     with pytest.raises(KeyError):
         pack.rows(["c"])
+
+
+def test_opening_asks_no_parser_that_threads_disturb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's own, by which numpy.load reads a header, fails now and then in threads (cpython issue 106905)."""
+    folder = written(tmp_path / "pack")
+
+    def refuse(*args: object, **options: object) -> None:
+        raise SystemError("AST constructor recursion depth mismatch")
+
+    monkeypatch.setattr(ast, "literal_eval", refuse)
+    with pytest.raises(SystemError):
+        np.load(folder / "labels.npy")
+    assert Pack.open(folder).labels.tolist() == [1, 0]
 
 
 def test_rows_asked_for_come_into_memory_and_no_others(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -373,19 +373,12 @@ def test_processes_that_build_the_same_pack_all_end_well(tmp_path: Path, stale: 
 def test_threads_that_replace_the_same_stale_pack_all_end_well(tmp_path: Path) -> None:
     """Faster than processes, so that the moments between two renames are met too."""
     files = pictures(3)
-    made = []
-    for _ in range(15):
-        first = pack(dataset(files), PREPROCESS, cache=tmp_path)
-        edit(first.path / "pack.json", rules=0)
-        threads = [
-            threading.Thread(target=lambda: made.append(pack(dataset(files), PREPROCESS, cache=tmp_path, workers=1)))
-            for _ in range(4)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert len(made) == 60 and all(np.array_equal(one.pixels, first.pixels) for one in made)
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(15):
+            first = pack(dataset(files), PREPROCESS, cache=tmp_path)
+            edit(first.path / "pack.json", rules=0)
+            made = [pool.submit(pack, dataset(files), PREPROCESS, cache=tmp_path, workers=1) for _ in range(4)]
+            assert all(np.array_equal(one.result().pixels, first.pixels) for one in made)
 
 
 def test_a_file_that_may_not_grow_is_an_error_and_nothing_is_left(tmp_path: Path) -> None:
