@@ -111,6 +111,11 @@ def sides(*commands: tuple[str, list[str]]) -> Iterator[list[Side]]:
         yield started
 
 
+def pairs_worth(seconds: float) -> int:
+    """How many pairs are run of jobs that last so long: 5, above a minute 3, above five minutes 1."""
+    return 5 if seconds <= 60 else 3 if seconds <= 300 else 1
+
+
 def interleave(
     ours: Callable[[], float], theirs: Callable[[], float], pairs: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:

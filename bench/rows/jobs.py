@@ -14,10 +14,8 @@ from typing import Any
 import numpy as np
 
 from bench.arrays import cifar_arrays
-from bench.pairs import ROOT, Outcome, ratio, side_command
+from bench.pairs import ROOT, Outcome, pairs_worth, ratio, side_command
 from bench.rows.base import Row
-
-_ENOUGH = 300.0  # seconds from which one pair is run, and the test pictures say how sure its ratio is
 
 
 def answered(command: list[str], **environment: str) -> tuple[dict[str, Any], float]:
@@ -47,7 +45,7 @@ def errors(quick: bool) -> Outcome:
         for seconds in (20.0,) if quick else (300.0, 900.0):
             ours: list[float] = []
             theirs: list[float] = []
-            for seed in range(1 if quick or seconds > _ENOUGH else 3):
+            for seed in range(1 if quick else pairs_worth(seconds)):
                 mine, _ = trained("cifar10", seconds, seed)
                 ours.append(1 - mine["test"]["accuracy"])
                 other, _ = answered(side_command("onecycle_textbook", str(seconds), str(seed), images))
@@ -77,7 +75,7 @@ def deadlines(quick: bool) -> Outcome:
     ours: list[float] = []
     budgets: list[float] = []
     for source, budget in jobs:
-        for seed in range(1 if quick or budget >= _ENOUGH else 3):
+        for seed in range(1 if quick else pairs_worth(budget)):
             ours.append(trained(source, budget, seed)[1])
             budgets.append(budget)
     shares = [wall / budget for wall, budget in zip(ours, budgets, strict=True)]

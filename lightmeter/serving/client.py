@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from lightmeter.errors import ServerError, UsageError
+
+_TURNED_AWAY = 429
+_LEAST = 0.05  # seconds between two tries, whatever the server says
 
 
 def ready(address: str, *, key: str = "", timeout: float = 5.0) -> bool:
@@ -45,9 +49,11 @@ def predict(
     Args:
         pictures: files, or encoded pictures.
         model: by name; the server's default without.
+        timeout: seconds for a picture. One that is turned away because too many wait is sent again when the server
+            says, while there is time; nothing else is tried again.
 
     Raises:
-        ServerError: it refused a picture, is overloaded, or cannot be reached; nothing is tried again.
+        ServerError: it refused a picture, is overloaded for longer, or cannot be reached.
         UsageError: no such address.
     """
     query = {"topk": str(topk), "explain": str(explain).lower(), **({"model": model} if model else {})}
@@ -63,6 +69,23 @@ def predict(
 def _ask(
     address: str, method: str, path: str, body: bytes | None = None, *, key: str, timeout: float
 ) -> dict[str, Any]:
+    until = time.monotonic() + timeout
+    while True:
+        status, again, document = _once(address, method, path, body, key, until - time.monotonic())
+        if status != _TURNED_AWAY or time.monotonic() + again >= until:
+            break
+        time.sleep(again)
+    if status >= 400:
+        raise ServerError(
+            f"The server refused ({status}, {document.get('code', 'unknown')}): {document.get('detail', '')}"
+        )
+    return document
+
+
+def _once(
+    address: str, method: str, path: str, body: bytes | None, key: str, timeout: float
+) -> tuple[int, float, dict[str, Any]]:
+    """Status, the seconds after which it may be tried again, and what was answered."""
     place = urlsplit(address)
     if place.scheme not in ("http", "https") or not place.hostname:
         raise UsageError(f"{address!r} is no address of a server.", "http://HOST:PORT")
@@ -74,14 +97,10 @@ def _ask(
     try:
         connection.request(method, place.path.rstrip("/") + path, body, headers)
         response = connection.getresponse()
-        document = json.loads(response.read())
+        document: dict[str, Any] = json.loads(response.read())
+        again = float(response.headers.get("Retry-After", "1"))
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise ServerError(f"{address} does not answer as a Lightmeter server does ({error}).") from error
     finally:
         connection.close()
-    if response.status >= 400:
-        raise ServerError(
-            f"The server refused ({response.status}, {document.get('code', 'unknown')}): {document.get('detail', '')}"
-        )
-    found: dict[str, Any] = document
-    return found
+    return response.status, max(again, _LEAST), document

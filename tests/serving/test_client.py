@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import http.server
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -66,6 +68,49 @@ def test_what_goes_wrong_is_told(address: str) -> None:
     assert not ready(nobody)
     with pytest.raises(ServerError, match="does not answer"):
         models(nobody)
+
+
+def turning_away(times: int, again: str) -> tuple[http.server.HTTPServer, list[str]]:
+    """A server that says 429 so many times, and then answers; and what it was asked."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            away = len(asked) <= times
+            body = {"code": "overloaded", "detail": "Too many wait."} if away else {"predictions": [{"label": "a"}]}
+            self.send_response(429 if away else 200)
+            self.send_header("Retry-After", again)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever).start()
+    return server, asked
+
+
+def test_a_picture_that_is_turned_away_is_sent_again_while_there_is_time() -> None:
+    server, asked = turning_away(2, "0")
+    try:
+        found = predict(f"http://127.0.0.1:{server.server_port}", [b"one"])
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert found == [{"label": "a", "file": "body"}] and asked == ["one"] * 3
+
+
+def test_a_wait_longer_than_the_time_left_is_not_begun() -> None:
+    server, asked = turning_away(2, "3600")
+    try:
+        with pytest.raises(ServerError, match="overloaded"):
+            predict(f"http://127.0.0.1:{server.server_port}", [b"one"])
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert asked == ["one"]
 
 
 def test_a_level_counts_every_request(address: str) -> None:
