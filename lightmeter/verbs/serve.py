@@ -67,6 +67,7 @@ def serve(
         from lightmeter.serving.connections import patient
         from lightmeter.serving.keys import Keys
         from lightmeter.serving.limits import Limits
+        from lightmeter.serving.memory import hold_little
         from lightmeter.serving.shelf import Served, Shelf
         from lightmeter.serving.stopping import Stopping
     except ImportError as error:
@@ -79,6 +80,7 @@ def serve(
         raise UsageError("A rate was given without keys.", "a file of API keys whose holders it is for")
     keys = None if key_file is None else Keys.read(key_file, per_second=per_second)
     limits = limits or Limits()
+    hold_little()
     served = [Served.load(name, bundle_in(path), limits, by=by) for name, path in named(bundles).items()]
     app = create_app(Shelf(served, shares=shares, shadows=shadows), limits=limits, keys=keys, log=_log if log else None)
     logging = copy.deepcopy(LOGGING_CONFIG)
