@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -54,7 +55,9 @@ def serving(
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with contextlib.ExitStack() as stack:
         sink = stack.enter_context(open(log, "w")) if log is not None else subprocess.DEVNULL
-        process = subprocess.Popen(list(command), stdout=sink, stderr=sink, env=environment, cwd=cwd)
+        process = subprocess.Popen(
+            list(command), stdout=sink, stderr=sink, env=environment, cwd=cwd, start_new_session=True
+        )
         try:
             _wait(f"http://127.0.0.1:{port}{ready}", process)
             yield Server(f"http://127.0.0.1:{port}", process.pid)
@@ -65,6 +68,8 @@ def serving(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            with contextlib.suppress(ProcessLookupError):  # workers that outlive their server would go on computing
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def lightmeter(bundle: Path, port: int, *, name: str = "", runner: str = "auto") -> list[str]:

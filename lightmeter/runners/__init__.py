@@ -42,11 +42,12 @@ _CONTROL = Path("/sys/fs/cgroup")  # of this process, as a container sees it
 _GRAPHS = ("onnx",)  # kinds that they read
 
 
-def open_runner(bundle: Bundle, *, threads: int = 0, by: str = PLAIN) -> Runner:
+def open_runner(bundle: Bundle, *, threads: int = 0, lanes: int = 1, by: str = PLAIN) -> Runner:
     """Load the bundle's graph.
 
     Args:
         threads: that one call may use; 0 stands for every core this process may run on.
+        lanes: calls that are expected to run side by side.
         by: a name in `RUNNERS`.
 
     Raises:
@@ -57,7 +58,7 @@ def open_runner(bundle: Bundle, *, threads: int = 0, by: str = PLAIN) -> Runner:
         raise UsageError(f"There is no runner called {by!r}.", "one of " + ", ".join(RUNNERS))
     if bundle.graph not in _GRAPHS:
         raise BundleError(f"The bundle holds a graph of kind {bundle.graph!r}.", "one of " + ", ".join(_GRAPHS))
-    return RUNNERS[by](bundle, threads=threads or cores())
+    return RUNNERS[by](bundle, threads=threads or cores(), lanes=lanes)
 
 
 def cores() -> int:

@@ -13,8 +13,8 @@ from lightmeter.errors import BundleError
 from lightmeter.nouns.bundle import GRAPH, Bundle
 
 
-def open_onnx(bundle: Bundle, *, threads: int) -> OnnxRunner:
-    """uint8[N, S, S, C] -> float32[N, K]. Threads may share it.
+def open_onnx(bundle: Bundle, *, threads: int, lanes: int = 1) -> OnnxRunner:
+    """uint8[N, S, S, C] -> float32[N, K]. Threads may share it; however many lanes there are, calls run side by side.
 
     Raises:
         BundleError: the graph cannot be loaded, or takes or gives something else than its card says.

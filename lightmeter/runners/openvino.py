@@ -14,7 +14,7 @@ from lightmeter.nouns.bundle import GRAPH, Bundle
 from lightmeter.runners.onnx import OnnxRunner, open_onnx
 
 
-def open_openvino(bundle: Bundle, *, threads: int) -> OpenVinoRunner:
+def open_openvino(bundle: Bundle, *, threads: int, lanes: int = 1) -> OpenVinoRunner:
     """uint8[N, S, S, C] -> float32[N, K]. Threads may share it.
 
     ONNX Runtime reads the graph first: it holds it against its card, and refuses one that points outside its folder.
@@ -32,8 +32,8 @@ def open_openvino(bundle: Bundle, *, threads: int) -> OpenVinoRunner:
         ) from error
     path = bundle.path / GRAPH
     settings = {
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": threads * lanes,
+        "NUM_STREAMS": lanes,
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16 where the processor has it, which fails the exam
         "ENABLE_CPU_PINNING": False,  # the cores are shared with decoding

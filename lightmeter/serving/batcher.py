@@ -31,7 +31,7 @@ class _Job:
 
 
 class Batcher:
-    """Runs a graph in one thread, on as many waiting canvases at once as fit.
+    """Runs a graph in a few threads, each on its share of the waiting canvases, as many at once as fit.
 
     Without `longest_wait` it never waits for company: what came in while the last run was under way is the next batch,
     so that batches grow with the load and a lone request is answered at once. With it, a batch that is not full waits
@@ -41,16 +41,21 @@ class Batcher:
         runner: what runs; its answers to a picture may not depend on the others, as those of a graph do not.
         largest: canvases in one run; a larger job is run in several.
         longest_wait: seconds.
+        lanes: threads that run it side by side; those that are free share what waits.
     """
 
-    def __init__(self, runner: Runner, *, largest: int = 32, longest_wait: float = 0.0) -> None:
-        assert largest > 0 and longest_wait >= 0, (largest, longest_wait)
+    def __init__(self, runner: Runner, *, largest: int = 32, longest_wait: float = 0.0, lanes: int = 1) -> None:
+        assert largest > 0 and longest_wait >= 0 and lanes > 0, (largest, longest_wait, lanes)
         self._runner, self._largest, self._longest_wait = runner, largest, longest_wait
+        self._free = lanes
         self._jobs: deque[_Job] = deque()
         self._some = threading.Condition()
         self._open = True
-        self._thread = threading.Thread(target=self._work, name="lightmeter-batcher", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"lightmeter-batcher-{lane}", daemon=True) for lane in range(lanes)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, canvases: NDArray[np.uint8]) -> Future[Answer]:
         """uint8[N, S, S, C] -> its Answer, some time. Cancelling takes a job that waits out of the queue."""
@@ -68,37 +73,43 @@ class Batcher:
         return len(self._jobs)
 
     def retire(self) -> None:
-        """Take nothing more; its thread answers what is in the queue, then ends."""
+        """Take nothing more; its threads answer what is in the queue, then end."""
         with self._some:
             self._open = False
-            self._some.notify()
+            self._some.notify_all()
 
     def close(self) -> None:
         """Take nothing more, and wait until what is in the queue was answered."""
         self.retire()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def _work(self) -> None:
         while batch := self._next():
             jobs = [job for job in batch if job.future.set_running_or_notify_cancel()]
             if jobs:
                 self._run(jobs)
+            with self._some:
+                self._free += 1
 
     def _next(self) -> list[_Job]:
         """The jobs of the next run; none once it is closed and the queue is empty."""
         with self._some:
-            while self._open and not self._jobs:
-                self._some.wait()
-            while self._open and self._longest_wait and self._count() < self._largest:
-                left = self._jobs[0].since + self._longest_wait - time.perf_counter()
-                if left <= 0 or not self._some.wait(left):
-                    break
+            while self._open and (not self._jobs or self._too_few()):
+                self._some.wait(self._jobs[0].since + self._longest_wait - time.perf_counter() if self._jobs else None)
+            share = min(self._largest, -(-self._count() // self._free))
             batch: list[_Job] = []
             count = 0
-            while self._jobs and (not batch or count + len(self._jobs[0].canvases) <= self._largest):
+            while self._jobs and (not batch or count + len(self._jobs[0].canvases) <= share):
                 batch.append(self._jobs.popleft())
                 count += len(batch[-1].canvases)
+            if batch:
+                self._free -= 1
             return batch
+
+    def _too_few(self) -> bool:
+        """Whether a batch may still be waited for."""
+        return self._count() < self._largest and time.perf_counter() < self._jobs[0].since + self._longest_wait
 
     def _count(self) -> int:
         return sum(len(job.canvases) for job in self._jobs)

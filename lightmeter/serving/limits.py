@@ -10,6 +10,11 @@ from dataclasses import dataclass, field
 from lightmeter.runners import cores
 from lightmeter.serving.problems import Problem
 
+_OVERLOADED = 0.2
+"""Share of requests that one place in the queue for each worker turns away where somewhat more are sent than can be
+answered: of requests at random times that take equally long, two workers turn 13 % away at nine tenths of what they can
+answer, 17 % at just that, 25 % at 1.2 times as much, and half at twice as much (simulated)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -25,9 +30,9 @@ class Limits:
         pixels: of one picture, as many as are decoded of it: of a large JPEG a quarter or less; beyond it 422.
         explained: pictures of one request that can be explained at once; beyond it 422.
         workers: requests that are decoded at once.
-        waiting: requests that may wait for their answer besides those; beyond it 429. So many absorb a burst; where the
-            queue has stood for `standing_seconds`, none may wait until nobody had to be turned away for `calm_seconds`.
-        standing_seconds, calm_seconds: see `waiting`.
+        waiting: requests that may wait for their answer besides those; beyond it 429. So many absorb a burst. Where
+            they did not suffice, only as many as are worked on may wait, until few are turned away: see `Gate`.
+        calm_seconds: after which that is looked at, again and again.
         arriving: requests that may be under way in all, those that still arrive too; beyond it 429.
         held: bytes of them all; beyond it 429.
         explaining: requests that may be explained or wait for that; beyond it 429.
@@ -49,8 +54,7 @@ class Limits:
     explained: int = 4
     workers: int = field(default_factory=cores)
     waiting: int = 16
-    standing_seconds: float = 0.15
-    calm_seconds: float = 1.0
+    calm_seconds: float = 0.5
     arriving: int = 192
     held: int = 256 * 1024 * 1024
     explaining: int = 4
@@ -76,8 +80,8 @@ class Gate:
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits, self._clock = limits, clock
-        self._standing: float | None = None  # since when more are inside than can be worked on
-        self._overload: float | None = None  # when a standing queue was last seen to turn somebody away
+        self._since: float | None = None  # since when an overload is looked at; None without one
+        self._asked = self._refused = 0  # since then
         self.inside = self.arriving = self.held = self.explaining = 0
         self.let_in = 0  # so far
 
@@ -86,16 +90,18 @@ class Gate:
         """Requests that may be inside now.
 
         A queue that empties again absorbs a burst and costs little; one that stands makes everybody wait and helps
-        nobody. Under lasting overload none may wait, so that who is let in is served nearly as fast as without load.
+        nobody. So once it was full there may wait no more than keep the workers busy, and who is let in is served
+        nearly as fast as without load. So few places turn some away at any load; once they turn away fewer than they
+        would if more were asked than can be answered, the whole queue is open again.
 
-        Source: the idea of K. Nichols and V. Jacobson, "Controlling queue delay", 2012, on a count instead of packets.
+        Source: the distinction is that of K. Nichols and V. Jacobson, "Controlling queue delay", 2012.
         """
-        workers, now = self._limits.workers, self._clock()
-        if self._standing is not None and now - self._standing > self._limits.standing_seconds:
-            self._overload = max(self._overload or 0.0, self._standing + self._limits.standing_seconds)
-        if self._overload is not None and now - self._overload > self._limits.calm_seconds and self._standing is None:
-            self._overload = None
-        return workers + (self._limits.waiting if self._overload is None else 0)
+        if self._since is not None and self._clock() - self._since >= self._limits.calm_seconds:
+            over = self._refused > _OVERLOADED * self._asked
+            self._since = self._clock() if over else None
+            self._asked = self._refused = 0
+        most = self._limits.workers + self._limits.waiting
+        return most if self._since is None else min(most, 2 * self._limits.workers)
 
     @property
     def busy(self) -> bool:
@@ -132,20 +138,19 @@ class Gate:
     @contextmanager
     def enter(self) -> Iterator[None]:
         """Hold one place for the block. Raises Problem (429) where there is none."""
-        if self.inside >= self.room:
-            if self._overload is not None:
-                self._overload = self._clock()
+        full = self.inside >= self.room
+        self._asked += 1
+        self._refused += full
+        if full:
+            if self._since is None:
+                self._since, self._asked, self._refused = self._clock(), 0, 0
             raise self._full(f"{self.inside} requests are inside already.")
         self.inside += 1
         self.let_in += 1
-        if self._standing is None and self.inside > self._limits.workers:
-            self._standing = self._clock()
         try:
             yield
         finally:
             self.inside -= 1
-            if self.inside <= self._limits.workers:
-                self._standing = None
 
     @contextmanager
     def explain(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ import os
 import random
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,14 +46,18 @@ class Served:
         self.stamp = stamp(bundle.path)
         self.chosen = choose_runner(bundle, by=by)
         self.predictor = Predictor(bundle, runner=self.chosen.runner)
-        # What the largest batch needs is kept by the library that runs it: taken now, memory does not grow later.
+        # What the largest batches need is kept by the library that runs them: taken now, memory does not grow later.
         # Twice, as ONNX Runtime learns in the first run what it allocates as one block from the second on.
         side, channels = bundle.preprocess.size, bundle.preprocess.channels
-        for _ in range(2):
-            self.predictor.runner(np.zeros((limits.batch, side, side, channels), np.uint8))
+        largest = np.zeros((limits.batch, side, side, channels), np.uint8)
+        with ThreadPoolExecutor(self.chosen.lanes) as lanes:
+            for _ in range(2):
+                list(lanes.map(self.predictor.runner, [largest] * self.chosen.lanes))
         self.explainer = Explainer(self.predictor)
         self.neighbours = Neighbours.of(bundle, self.predictor.runner)
-        self.batcher = Batcher(self.predictor.runner, largest=limits.batch, longest_wait=limits.batch_seconds)
+        self.batcher = Batcher(
+            self.predictor.runner, largest=limits.batch, longest_wait=limits.batch_seconds, lanes=self.chosen.lanes
+        )
         self._users, self._retired = 0, False
         self._lock = threading.Lock()
 

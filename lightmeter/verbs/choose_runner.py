@@ -1,25 +1,29 @@
-"""Choose a runner: which of the libraries that can run graphs answers this bundle fastest here, and right."""
+"""Choose a runner: which library, and how many threads for one call, answer this bundle fastest here, and right."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from statistics import median
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lightmeter.errors import LightmeterError
 from lightmeter.nouns.bundle import Bundle
-from lightmeter.runners import PLAIN, RUNNERS, Runner, open_runner
+from lightmeter.runners import PLAIN, RUNNERS, Runner, cores, open_runner
 from lightmeter.verbs.verify import ExamResult, sit_exam
 
 AUTO = "auto"
-_WORTH = 1.1  # times faster, or the one that is always there is kept
-_TOGETHER = 8  # pictures in the larger of the two batches that are timed; the smaller has one
-_SECONDS = 0.5  # for timing, roughly
-_ROUNDS = 3  # at least
+_WORTH = 1.1  # times faster, or the plain one is kept
+_TOGETHER = 4  # pictures in the larger of the two batches that are timed; the smaller has one
+_SECONDS = 1.0  # for timing, roughly
+_ROUNDS = 3  # at least, unless so many seconds have gone:
+_PATIENCE = 4.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -28,70 +32,120 @@ class Chosen:
 
     Attributes:
         by: its name in `RUNNERS`.
+        threads: that one call uses.
+        lanes: calls that may run side by side, so that all together use every core.
         exam: what it got.
         reason: why this one, for people.
     """
 
     by: str
+    threads: int
+    lanes: int
     runner: Runner
     exam: ExamResult
     reason: str
 
 
-def choose_runner(bundle: Bundle, *, by: str = AUTO, threads: int = 0) -> Chosen:
-    """The runner of that name; with "auto" the fastest of those installed that passes the exam.
+@dataclass(frozen=True, eq=False, slots=True)
+class _Candidate:
+    by: str
+    threads: int
+    lanes: int
+    runner: Runner
 
-    Speed is measured side by side, a picture at a time and eight, on the canvases of the exam.
+
+def choose_runner(bundle: Bundle, *, by: str = AUTO) -> Chosen:
+    """The fastest way to run a bundle of those that pass its exam.
+
+    One call may use every core, or one alone with as many calls side by side: the one is faster for a large network,
+    the other for a small one. Speed is measured side by side, for one caller with one picture and for as many callers
+    as there are lanes with one and four, on the canvases of the exam; both count alike.
+
+    Args:
+        by: a name in `RUNNERS`, or "auto", which tries those that are installed.
 
     Raises:
         UsageError: no such runner, or it is not installed.
         BundleError, ExamError: the bundle cannot be run, or fails its exam, by the runner named or by the plain one.
     """
-    runner = open_runner(bundle, threads=threads, by=PLAIN if by == AUTO else by)
-    chosen = Chosen(PLAIN if by == AUTO else by, runner, sit_exam(bundle, runner), "it was asked for")
-    if by != AUTO:
-        return chosen
-    others = [name for name in RUNNERS if name != PLAIN and find_spec(name) is not None]
-    if not others:
-        return Chosen(PLAIN, runner, chosen.exam, "no other is installed")
-    best, gain, refused = chosen, 1.0, []
-    for name in others:
+    must = PLAIN if by == AUTO else by
+    names = [must, *(name for name in RUNNERS if by == AUTO and name != PLAIN and find_spec(name) is not None)]
+    refused: dict[str, str] = {}
+    candidates: list[_Candidate] = []
+    for name in names:
         try:
-            other = open_runner(bundle, threads=threads, by=name)
-            exam = sit_exam(bundle, other)
+            candidates += [_open(bundle, name, threads) for threads in sorted({1, cores()})]
         except LightmeterError as error:
-            refused.append(f"{name} was left: {error.received}")
+            if name == must:
+                raise
+            refused[name] = error.received
+    speeds = dict(zip(candidates, _speeds(bundle, candidates), strict=True))
+    plain = max(speed for one, speed in speeds.items() if one.by == must)
+    for one in sorted(candidates, key=lambda one: -speeds[one] / (1.0 if one.by == must else _WORTH)):
+        if one.by in refused:
             continue
-        faster = _times_faster(bundle, runner, other)
-        if faster > max(gain, _WORTH):
-            best, gain = Chosen(name, other, exam, f"{faster:.1f} times as fast as {PLAIN} here"), faster
-    if best is chosen:
-        reason = "; ".join(refused) or f"{' and '.join(others)} is no faster here"
-        return Chosen(PLAIN, runner, chosen.exam, reason)
-    return best
+        try:
+            exam = sit_exam(bundle, one.runner)
+        except LightmeterError as error:
+            if one.by == must:
+                raise
+            refused[one.by] = error.received
+            continue
+        reason = _reason(one, names, refused, speeds[one] / plain)
+        if len(names) == 1:
+            reason = ("no other is installed" if by == AUTO else "it was asked for") + reason
+        return Chosen(one.by, one.threads, one.lanes, one.runner, exam, reason)
+    raise AssertionError("the plain runner is always among them")
 
 
-def _times_faster(bundle: Bundle, plain: Runner, other: Runner) -> float:
-    """How many times as fast `other` is: plain's seconds for one picture and for eight, over other's."""
+def _open(bundle: Bundle, by: str, threads: int) -> _Candidate:
+    lanes = max(1, cores() // threads)
+    return _Candidate(by, threads, lanes, open_runner(bundle, threads=threads, lanes=lanes, by=by))
+
+
+def _reason(one: _Candidate, names: Sequence[str], refused: Mapping[str, str], gain: float) -> str:
+    """Why it, for people; `names` as they were tried, the plain one first, and what was wrong with some of them."""
+    others = [name for name in names[1:] if name not in refused]
+    if one.by != names[0]:
+        why = [f"{gain:.1f} times as fast as {names[0]} here"]
+    else:
+        why = [f"{name} was left: {said}" for name, said in refused.items()]
+        why += [f"{' and '.join(others)} is no faster here"] if others else []
+    cores_of = "one core" if one.threads == 1 else f"{one.threads} cores"
+    how = f"{one.lanes} calls side by side on {cores_of} each" if one.lanes > 1 else f"one call at a time on {cores_of}"
+    return "; ".join(why) + f"; {how}"
+
+
+def _speeds(bundle: Bundle, candidates: Sequence[_Candidate]) -> list[float]:
+    """Of each candidate the pictures a second, the geometric mean of those of one caller and those of all lanes."""
     canvases = bundle.exam().canvases
     canvases = np.concatenate([canvases] * -(-_TOGETHER // len(canvases)))[:_TOGETHER]
+    jobs: list[Callable[[], float]] = []
+    for one in candidates:
+        jobs += [partial(_pace, one.runner, lanes, canvases[:count]) for lanes, count in _loads(one)]
+    for job in jobs:
+        job()  # the first call makes what the others use again
+    taken: list[list[float]] = [[] for _ in jobs]
+    began = time.perf_counter()
+    while (took := time.perf_counter() - began) < _SECONDS or (len(taken[0]) < _ROUNDS and took < _PATIENCE):
+        for job, times in zip(jobs, taken, strict=True):
+            times.append(job())
+    alone, single, several = (np.array([median(times) for times in taken[place::3]]) for place in range(3))
+    return [float(rate) for rate in 1 / np.sqrt(alone * (single + several) / 2)]
 
-    def seconds(runner: Runner, count: int) -> Callable[[], float]:
-        def once() -> float:
-            start = time.perf_counter()
-            runner(canvases[:count])
-            return time.perf_counter() - start
 
-        once()  # the first call makes what the others use again
-        return once
+def _loads(one: _Candidate) -> list[tuple[int, int]]:
+    """(callers at once, pictures in a call) that are timed."""
+    return [(1, 1), (one.lanes, 1), (one.lanes, _TOGETHER)]
 
-    total = [0.0, 0.0]
-    for count in (1, _TOGETHER):
-        sides = [seconds(plain, count), seconds(other, count)]
-        times: tuple[list[float], list[float]] = ([], [])
-        while len(times[0]) < _ROUNDS or sum(times[0]) + sum(times[1]) < _SECONDS / 2:
-            for taken, side in zip(times, sides, strict=True):
-                taken.append(side())
-        for place, taken in enumerate(times):
-            total[place] += median(taken) / count  # per picture, so that both batches weigh the same
-    return total[0] / total[1]
+
+def _pace(runner: Runner, callers: int, pixels: NDArray[np.uint8]) -> float:
+    """Seconds for a picture where so many threads call at once."""
+    others = [threading.Thread(target=runner, args=(pixels,)) for _ in range(callers - 1)]
+    began = time.perf_counter()
+    for thread in others:
+        thread.start()
+    runner(pixels)
+    for thread in others:
+        thread.join()
+    return (time.perf_counter() - began) / (callers * len(pixels))

@@ -50,6 +50,21 @@ def test_what_comes_while_one_runs_is_the_next_batch_and_each_gets_its_own_answe
     batcher.close()
 
 
+def test_lanes_that_are_free_share_what_waits_and_run_side_by_side() -> None:
+    runner = Held()
+    batcher = Batcher(runner, largest=8, lanes=2)
+    busy = [batcher.submit(canvases(1)), batcher.submit(canvases(2))]
+    for _ in busy:
+        assert runner.entered.acquire(timeout=10)  # both, before either is let go
+    later = [batcher.submit(canvases(value)) for value in (3, 4, 5, 6)]
+    for _ in range(5):
+        runner.go.release()
+    assert [job.result(10).logits[0, 0] for job in busy + later] == [1, 2, 3, 4, 5, 6]
+    assert sum(runner.sizes) == 6 and max(runner.sizes[2:]) in (2, 4)  # all to the one that is free, or half to each
+    runner.go.release()
+    batcher.close()
+
+
 def test_a_job_larger_than_a_batch_is_run_in_parts() -> None:
     runner = Held()
     batcher = Batcher(runner, largest=2)
@@ -116,7 +131,7 @@ def test_answers_do_not_depend_on_neighbours(tmp_path: Path) -> None:
     for name in RUNNERS:
         runner = open_runner(bundle, by=name)
         alone = np.concatenate([runner(pixels[row : row + 1]) for row in range(len(pixels))])
-        batcher = Batcher(runner, largest=7)
+        batcher = Batcher(runner, largest=7, lanes=2)
         with ThreadPoolExecutor(8) as pool:
             jobs = list(pool.map(batcher.submit, np.split(pixels, len(pixels))))
         found = np.concatenate([job.result(60).logits for job in jobs])

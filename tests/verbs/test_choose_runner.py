@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from lightmeter import runners
 from lightmeter.errors import BundleError, ExamError, UsageError
 from lightmeter.nouns.bundle import LOGITS, Bundle
-from lightmeter.runners import PLAIN, RUNNERS, Runner, open_runner
+from lightmeter.runners import PLAIN, RUNNERS, Runner, cores, open_runner
 from lightmeter.verbs import choose_runner as module
 from lightmeter.verbs.choose_runner import choose_runner
 from tests.bundles import reseal
@@ -21,17 +22,27 @@ from tests.bundles import reseal
 def put(monkeypatch: pytest.MonkeyPatch, wrap: Any) -> None:
     """Let the other runner be the plain one, changed."""
 
-    def opened(bundle: Bundle, *, threads: int) -> Runner:
-        changed: Runner = wrap(RUNNERS[PLAIN](bundle, threads=threads))
+    def opened(bundle: Bundle, *, threads: int, lanes: int) -> Runner:
+        changed: Runner = wrap(RUNNERS[PLAIN](bundle, threads=threads, lanes=lanes))
         return changed
 
     monkeypatch.setitem(runners.RUNNERS, "openvino", opened)
 
 
+def at(monkeypatch: pytest.MonkeyPatch, speeds: dict[tuple[str, int], float]) -> None:
+    """Let ways of running be found this fast: (library, threads) -> pictures a second; two cores, if they have been."""
+    monkeypatch.setattr(module, "cores", lambda: 2)
+    monkeypatch.setattr(module, "_speeds", lambda _, candidates: [speeds[one.by, one.threads] for one in candidates])
+
+
+PLAIN_ALONE, PLAIN_WIDE, OTHER_ALONE, OTHER_WIDE = (PLAIN, 1), (PLAIN, 2), ("openvino", 1), ("openvino", 2)
+
+
 @pytest.mark.parametrize("name", sorted(RUNNERS))
 def test_what_is_asked_for_is_taken_and_sits_the_exam(name: str, bundle: Bundle) -> None:
-    chosen = choose_runner(bundle, by=name, threads=1)
+    chosen = choose_runner(bundle, by=name)
     assert (chosen.by, chosen.exam.n, chosen.exam.top1_flips) == (name, 8, 0)
+    assert chosen.threads * chosen.lanes <= max(1, cores())
     assert type(chosen.runner) is type(open_runner(bundle, by=name))
 
 
@@ -51,18 +62,52 @@ def test_a_slower_one_is_left(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -
 
     put(monkeypatch, slower)
     chosen = choose_runner(bundle)
-    assert (chosen.by, chosen.reason) == (PLAIN, "openvino is no faster here")
+    assert chosen.by == PLAIN and chosen.reason.startswith("openvino is no faster here; ")
 
 
 def test_a_faster_one_is_taken(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_times_faster", lambda *_: 1.5)
+    at(monkeypatch, {PLAIN_ALONE: 100, PLAIN_WIDE: 80, OTHER_ALONE: 120, OTHER_WIDE: 150})
     chosen = choose_runner(bundle)
-    assert (chosen.by, chosen.reason) == ("openvino", "1.5 times as fast as onnxruntime here")
+    assert (chosen.by, chosen.threads, chosen.lanes) == ("openvino", 2, 1)
+    assert chosen.reason == "1.5 times as fast as onnxruntime here; one call at a time on 2 cores"
+
+
+def test_one_that_is_hardly_faster_is_left(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    at(monkeypatch, {PLAIN_ALONE: 100, PLAIN_WIDE: 80, OTHER_ALONE: 105, OTHER_WIDE: 109})
+    chosen = choose_runner(bundle)
+    assert (chosen.by, chosen.threads, chosen.lanes) == (PLAIN, 1, 2)
+    assert chosen.reason == "openvino is no faster here; 2 calls side by side on one core each"
+
+
+def test_calls_run_side_by_side_or_on_all_cores_as_is_faster(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    at(monkeypatch, {PLAIN_ALONE: 100, PLAIN_WIDE: 130})
+    assert choose_runner(bundle, by=PLAIN).threads == 2
+    at(monkeypatch, {PLAIN_ALONE: 100, PLAIN_WIDE: 70})
+    assert choose_runner(bundle, by=PLAIN).threads == 1
+
+
+def test_what_is_measured_is_the_speed_of_one_caller_and_of_all(bundle: Bundle) -> None:
+    class Timed:
+        """Takes 30 ms for a picture; in lanes or one call at a time."""
+
+        def __init__(self, lanes: int) -> None:
+            self.lock = threading.Semaphore(lanes)
+
+        def __call__(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.float32]]:
+            with self.lock:
+                time.sleep(0.03 * len(pixels))
+            return np.zeros((len(pixels), 5), np.float32)
+
+    one, three = module._speeds(
+        bundle, [module._Candidate("a", 3, 1, Timed(1)), module._Candidate("b", 1, 3, Timed(3))]
+    )
+    assert one == pytest.approx(1 / 0.03, rel=0.3)
+    assert three / one == pytest.approx(3**0.5, rel=0.3)
 
 
 def test_a_wrong_one_is_left_however_fast(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     put(monkeypatch, lambda runner: lambda pixels: runner(pixels) + 0.1)
-    monkeypatch.setattr(module, "_times_faster", lambda *_: 9.0)
+    at(monkeypatch, {PLAIN_ALONE: 100, PLAIN_WIDE: 80, OTHER_ALONE: 900, OTHER_WIDE: 900})
     chosen = choose_runner(bundle)
     assert chosen.by == PLAIN
     assert chosen.reason.startswith("openvino was left: The exam failed: logits differ")
@@ -76,10 +121,10 @@ def test_one_that_cannot_load_the_graph_is_left(bundle: Bundle, monkeypatch: pyt
     assert choose_runner(bundle).by == PLAIN
 
 
-def test_where_no_other_is_installed_nothing_is_measured(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_other_is_installed_none_is_tried(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_spec", lambda _: None)
-    monkeypatch.setattr(module, "_times_faster", None)
-    assert choose_runner(bundle).reason == "no other is installed"
+    at(monkeypatch, {PLAIN_ALONE: 100, PLAIN_WIDE: 130})
+    assert choose_runner(bundle).reason == "no other is installed; one call at a time on 2 cores"
 
 
 def test_a_bundle_that_fails_its_exam_is_served_by_none(own_bundle: Path) -> None:
