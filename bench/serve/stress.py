@@ -1,7 +1,7 @@
 """More load than a server can bear, and less for long: `python -m bench.serve.stress BUNDLE overload|soak`.
 
-Capacity is the highest rate at which 99 of 100 requests are answered and 99 of 100 answers come within 100 ms, in one of
-two looks of 5 s, sought by halving.
+Capacity is the highest rate at which 99 of 100 requests are answered and 99 of 100 answers come within 100 ms, in one
+of two looks of 5 s; it is sought by halving.
 "overload" then sends twice as much for a minute: nothing may crash or grow, those who are let in are served as fast as
 before (p99 at most twice that without load), and the others are refused within 50 ms. "soak" sends 70 % of it for ten
 minutes: neither memory nor open files may grow. Load comes from a process of its own and waits for no answer.

@@ -12,7 +12,8 @@ _HEAD = """
 ## The server
 
 A MobileNetV2 at 160 px, JPEGs of about 10 KB unless stated, load from a process of its own that waits for no answer.
-Capacity is the highest rate at which 99 of 100 requests are answered, and 99 of 100 answers come within 100 ms.
+Capacity is the highest rate at which 99 of 100 requests are answered, and 99 of 100 answers come within 100 ms, in one
+of two looks of 5 s.
 """
 
 
