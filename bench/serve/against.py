@@ -56,10 +56,11 @@ def main() -> None:
     parser.add_argument("sides", nargs="*", choices=[*MARKS, []], help="all of them, where none is named")
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
+    parser.add_argument("--run", type=Path, help="such a run made before, instead of a new one")
     asked = parser.parse_args()
     found: dict[str, Any] = {}
     workers: dict[str, int] = {}
-    with trained() as (run, _):
+    with contextlib.nullcontext((asked.run, None)) if asked.run else trained() as (run, _):
         for size in asked.sizes:
             picture = jpeg(SIZES[size])
             names = ["ours", *(name for name in asked.sides or MARKS if name != "json" or size == "10 KB")]
@@ -81,7 +82,7 @@ def main() -> None:
                 }
                 for name, some in values.items()
             }
-    keep("against", f"python -m bench.serve.against --pairs {asked.pairs}", {"capacity": found, "marks": MARKS})
+            keep("against", f"python -m bench.serve.against --pairs {asked.pairs}", {"capacity": found, "marks": MARKS})
 
 
 def suited(name: str, run: Path, ask: Ask) -> int:
