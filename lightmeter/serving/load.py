@@ -192,12 +192,17 @@ async def _over(
         writer.write(request)
         await writer.drain()
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-        length = next(int(line.partition(":")[2]) for line in head.split("\r\n") if line.startswith("content-length:"))
-        await reader.readexactly(length)
+        told = {name: value.strip() for name, _, value in (line.partition(":") for line in head.split("\r\n")[1:])}
+        if told.get("transfer-encoding") == "chunked":
+            while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
+                await reader.readexactly(size + 2)
+            await reader.readuntil(b"\r\n")
+        else:
+            await reader.readexactly(int(told.get("content-length", "0")))
     except BaseException:
         writer.close()
         raise
-    if "connection: close" in head:
+    if told.get("connection") == "close":
         writer.close()
     else:
         idle.append((reader, writer))

@@ -108,6 +108,8 @@ class Served:
             "bundle": self.bundle.seal,
             "examples": examples,
             "runner": self.chosen.by,
+            "threads": self.chosen.threads,
+            "lanes": self.chosen.lanes,
             **told,
             "provenance": past,
             "exam": self.chosen.exam.document(),

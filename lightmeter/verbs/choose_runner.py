@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from statistics import median
@@ -46,14 +46,6 @@ class Chosen:
     reason: str
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Candidate:
-    by: str
-    threads: int
-    lanes: int
-    runner: Runner
-
-
 def choose_runner(bundle: Bundle, *, by: str = AUTO) -> Chosen:
     """The fastest way to run a bundle of those that pass its exam.
 
@@ -70,40 +62,33 @@ def choose_runner(bundle: Bundle, *, by: str = AUTO) -> Chosen:
     """
     must = PLAIN if by == AUTO else by
     names = [must, *(name for name in RUNNERS if by == AUTO and name != PLAIN and find_spec(name) is not None)]
+    right: list[Chosen] = []
     refused: dict[str, str] = {}
-    candidates: list[_Candidate] = []
     for name in names:
         try:
-            candidates += [_open(bundle, name, threads) for threads in sorted({1, cores()})]
+            right += [_examined(bundle, name, threads) for threads in sorted({1, cores()})]
         except LightmeterError as error:
             if name == must:
                 raise
             refused[name] = error.received
-    speeds = dict(zip(candidates, _speeds(bundle, candidates), strict=True))
-    plain = max(speed for one, speed in speeds.items() if one.by == must)
-    for one in sorted(candidates, key=lambda one: -speeds[one] / (1.0 if one.by == must else _WORTH)):
-        if one.by in refused:
-            continue
-        try:
-            exam = sit_exam(bundle, one.runner)
-        except LightmeterError as error:
-            if one.by == must:
-                raise
-            refused[one.by] = error.received
-            continue
-        reason = _reason(one, names, refused, speeds[one] / plain)
-        if len(names) == 1:
-            reason = ("no other is installed" if by == AUTO else "it was asked for") + reason
-        return Chosen(one.by, one.threads, one.lanes, one.runner, exam, reason)
-    raise AssertionError("the plain runner is always among them")
+    speeds = _speeds(bundle, right) if len(right) > 1 else [1.0]
+    plain = max(speed for one, speed in zip(right, speeds, strict=True) if one.by == must)
+    worth = [speed / (1.0 if one.by == must else _WORTH) for one, speed in zip(right, speeds, strict=True)]
+    place = int(np.argmax(worth))
+    reason = _reason(right[place], names, refused, speeds[place] / plain)
+    if len(names) == 1:
+        reason = ("no other is installed" if by == AUTO else "it was asked for") + reason
+    return replace(right[place], reason=reason)
 
 
-def _open(bundle: Bundle, by: str, threads: int) -> _Candidate:
+def _examined(bundle: Bundle, by: str, threads: int) -> Chosen:
+    """One way of running it, that passes the exam; no reason yet. Raises as `choose_runner`."""
     lanes = max(1, cores() // threads)
-    return _Candidate(by, threads, lanes, open_runner(bundle, threads=threads, lanes=lanes, by=by))
+    runner = open_runner(bundle, threads=threads, lanes=lanes, by=by)
+    return Chosen(by, threads, lanes, runner, sit_exam(bundle, runner), "")
 
 
-def _reason(one: _Candidate, names: Sequence[str], refused: Mapping[str, str], gain: float) -> str:
+def _reason(one: Chosen, names: Sequence[str], refused: Mapping[str, str], gain: float) -> str:
     """Why it, for people; `names` as they were tried, the plain one first, and what was wrong with some of them."""
     others = [name for name in names[1:] if name not in refused]
     if one.by != names[0]:
@@ -116,13 +101,14 @@ def _reason(one: _Candidate, names: Sequence[str], refused: Mapping[str, str], g
     return "; ".join(why) + f"; {how}"
 
 
-def _speeds(bundle: Bundle, candidates: Sequence[_Candidate]) -> list[float]:
+def _speeds(bundle: Bundle, candidates: Sequence[Chosen]) -> list[float]:
     """Of each candidate the pictures a second, the geometric mean of those of one caller and those of all lanes."""
     canvases = bundle.exam().canvases
     canvases = np.concatenate([canvases] * -(-_TOGETHER // len(canvases)))[:_TOGETHER]
     jobs: list[Callable[[], float]] = []
     for one in candidates:
-        jobs += [partial(_pace, one.runner, lanes, canvases[:count]) for lanes, count in _loads(one)]
+        loads = ((1, 1), (one.lanes, 1), (one.lanes, _TOGETHER))  # callers at once, pictures in a call
+        jobs += [partial(_pace, one.runner, callers, canvases[:count]) for callers, count in loads]
     for job in jobs:
         job()  # the first call makes what the others use again
     taken: list[list[float]] = [[] for _ in jobs]
@@ -132,11 +118,6 @@ def _speeds(bundle: Bundle, candidates: Sequence[_Candidate]) -> list[float]:
             times.append(job())
     alone, single, several = (np.array([median(times) for times in taken[place::3]]) for place in range(3))
     return [float(rate) for rate in 1 / np.sqrt(alone * (single + several) / 2)]
-
-
-def _loads(one: _Candidate) -> list[tuple[int, int]]:
-    """(callers at once, pictures in a call) that are timed."""
-    return [(1, 1), (one.lanes, 1), (one.lanes, _TOGETHER)]
 
 
 def _pace(runner: Runner, callers: int, pixels: NDArray[np.uint8]) -> float:

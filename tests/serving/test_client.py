@@ -124,6 +124,34 @@ def test_a_level_counts_every_request(address: str) -> None:
         asyncio.run(level("https://127.0.0.1", b"", 1.0, 0.1))
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+def test_answers_of_known_length_and_in_chunks_are_read_to_their_end(chunked: bool) -> None:
+    """Over kept connections, where the second answer is understood only if the first was read whole."""
+    connections: list[object] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            connections.append(self)
+            super().setup()
+
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.send_header(*(("Transfer-Encoding", "chunked") if chunked else ("Content-Length", "4")))
+            self.end_headers()
+            self.wfile.write(b"4\r\nbody\r\n0\r\n\r\n" if chunked else b"body")
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        found = asyncio.run(level(f"http://127.0.0.1:{server.server_port}", b"", 40.0, 0.5))
+        server.shutdown()
+    assert found.failed == 0 and 0.5 * found.answered > len(connections)
+
+
 def test_the_rate_is_doubled_until_the_server_sheds(address: str) -> None:
     told: list[Level] = []
     found = climb(address, sample(), seconds=0.5, first=50.0, key=KEY, tell=told.append)

@@ -15,7 +15,7 @@ from lightmeter.errors import BundleError, ExamError, UsageError
 from lightmeter.nouns.bundle import LOGITS, Bundle
 from lightmeter.runners import PLAIN, RUNNERS, Runner, cores, open_runner
 from lightmeter.verbs import choose_runner as module
-from lightmeter.verbs.choose_runner import choose_runner
+from lightmeter.verbs.choose_runner import Chosen, choose_runner
 from tests.bundles import reseal
 
 
@@ -98,9 +98,9 @@ def test_what_is_measured_is_the_speed_of_one_caller_and_of_all(bundle: Bundle) 
                 time.sleep(0.03 * len(pixels))
             return np.zeros((len(pixels), 5), np.float32)
 
-    one, three = module._speeds(
-        bundle, [module._Candidate("a", 3, 1, Timed(1)), module._Candidate("b", 1, 3, Timed(3))]
-    )
+    exam = choose_runner(bundle, by=PLAIN).exam
+    ways = [Chosen("a", 3, 1, Timed(1), exam, ""), Chosen("b", 1, 3, Timed(3), exam, "")]
+    one, three = module._speeds(bundle, ways)
     assert one == pytest.approx(1 / 0.03, rel=0.3)
     assert three / one == pytest.approx(3**0.5, rel=0.3)
 
