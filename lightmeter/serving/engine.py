@@ -186,13 +186,17 @@ class Engine:
                     self.metrics.reloads(name, "refused")
 
     async def tidy(self) -> None:
-        """Give memory back now and then, where requests have come since, for ever."""
-        seen = 0
+        """Give memory back where none has come for some seconds after requests had, for ever.
+
+        Not sooner: it stops all who allocate, and what is given back has to be taken anew by the next.
+        """
+        seen = tidied = 0
         while True:
             await asyncio.sleep(_TIDY_SECONDS)
-            if self.gate.let_in != seen:
-                seen = self.gate.let_in
+            before, seen = seen, self.gate.let_in
+            if before == seen != tidied and not self.gate.inside:
                 await asyncio.to_thread(give_back)
+                tidied = seen
 
     async def _threaded(self, pool: ThreadPoolExecutor, job: Callable[..., Result], *given: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(pool, job, *given)
