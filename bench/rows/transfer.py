@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bench.jpegs import parted
-from bench.pairs import Outcome, interleave, pairs_worth, ratio, side_command, sides
+from bench.pairs import Outcome, interleave, ratio, side_command, sides
 from bench.peers import python_of
 from bench.rows.base import Row
 from bench.rows.jobs import answered
@@ -44,9 +44,7 @@ def transfer(quick: bool) -> Outcome:
     accuracies: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as scratch:
         pictures = parted(Path(scratch) / "pictures", 300 if quick else None)
-        for pair in range(1 if quick else 5):
-            if theirs and pair >= pairs_worth(max(theirs)):
-                break
+        for pair in range(1 if quick else 3):  # of fewer there is no interval
             out, cache = Path(scratch) / f"run-{pair}", Path(scratch) / f"cache-{pair}"
             mine, wall = _trained(str(pictures), out, pair, cache)
             ours.append(wall)

@@ -2,9 +2,9 @@
 
 Each side is searched for its capacity (see `stress`) in turns, A-B-A-B, with all others stopped, on the same cores and
 with the same picture, network, weights and ONNX Runtime: MobileNetV2 at 160 px. The other servers are tried with one
-and two workers first, and each goes on with what suits it. Ours decodes a large JPEG at a fraction of its size, as it
-does for users; the others decode it whole, as their guides do. Load comes from a process of its own and waits
-for no answer, as people do. The ratio is of medians, its interval from resampling the pairs.
+and two workers first, with the smaller picture, and each goes on with what suits it. Ours decodes a large JPEG at a
+fraction of its size, as it does for users; the others decode it whole, as their guides do. Load comes from a process of
+its own and waits for no answer, as people do. The ratio is of medians, its interval from resampling the pairs.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def main() -> None:
                 }
                 for name, some in values.items()
             }
-            keep("against", f"python -m bench.serve.against --pairs {asked.pairs}", {"capacity": found, "marks": MARKS})
+            words = [*asked.sides, "--pairs", str(asked.pairs), "--sizes", *(repr(one) for one in asked.sizes)]
+            command = " ".join(["python -m bench.serve.against", *words])
+            keep("against", command, {"capacity": found, "marks": MARKS})
 
 
 def suited(name: str, run: Path, ask: Ask) -> int:

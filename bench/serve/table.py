@@ -69,8 +69,8 @@ def _schema(found: dict[str, Any]) -> str:
 
 
 def _against(found: dict[str, Any]) -> str:
-    lines = ["", "| picture | beside | workers | theirs a second | ours a second | ratio | 95 % interval | must |"]
-    lines.append("|---|---|---|---|---|---|---|---|")
+    lines = ["", "| picture | beside | workers | theirs a second | ours a second | ratio | 95 % interval | must | |"]
+    lines.append("|---|---|---|---|---|---|---|---|---|")
     for size, sides in found["capacity"].items():
         ours = _middle(sides["ours"]["values"])
         for name, side in sides.items():
@@ -84,6 +84,7 @@ def _against(found: dict[str, Any]) -> str:
                     f"**{side['ratio']:.3g}**",
                     f"{side['low']:.3g} to {side['high']:.3g}",
                     f"≥ {found['marks'][name]:g}",
+                    "cleared" if side["low"] >= found["marks"][name] else "missed",
                 )
                 lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

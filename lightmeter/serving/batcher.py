@@ -33,29 +33,51 @@ class _Job:
 class Batcher:
     """Runs a graph in a few threads, each on its share of the waiting canvases, as many at once as fit.
 
-    Without `longest_wait` it never waits for company: what came in while the last run was under way is the next batch,
-    so that batches grow with the load and a lone request is answered at once. With it, a batch that is not full waits
-    until its oldest job has waited so long.
+    Without `longest_wait` it never waits for company: what came in while the last runs were under way is shared out
+    among the threads that are free, so that batches grow with the load and a lone request is answered at once. With it,
+    a batch that is not full waits until its oldest job has waited so long.
 
     Args:
         runner: what runs; its answers to a picture may not depend on the others, as those of a graph do not.
         largest: canvases in one run; a larger job is run in several.
         longest_wait: seconds.
-        lanes: threads that run it side by side; those that are free share what waits.
+        lanes: threads that run it side by side.
+        warm: canvases that every lane runs twice before it begins: what the library that runs the graph needs for that
+            it keeps, so that memory does not grow later. (ONNX Runtime learns in the first run what it allocates as one
+            block from the second on.)
+
+    Raises:
+        whatever the runner raises on `warm`.
     """
 
-    def __init__(self, runner: Runner, *, largest: int = 32, longest_wait: float = 0.0, lanes: int = 1) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        *,
+        largest: int = 32,
+        longest_wait: float = 0.0,
+        lanes: int = 1,
+        warm: NDArray[np.uint8] | None = None,
+    ) -> None:
         assert largest > 0 and longest_wait >= 0 and lanes > 0, (largest, longest_wait, lanes)
         self._runner, self._largest, self._longest_wait = runner, largest, longest_wait
         self._free = lanes
         self._jobs: deque[_Job] = deque()
         self._some = threading.Condition()
         self._open = True
+        warmed: list[Future[None]] = [Future() for _ in range(lanes)]
         self._threads = [
-            threading.Thread(target=self._work, name=f"lightmeter-batcher-{lane}", daemon=True) for lane in range(lanes)
+            threading.Thread(target=self._work, args=(warm, done), name=f"lightmeter-batcher-{lane}", daemon=True)
+            for lane, done in enumerate(warmed)
         ]
         for thread in self._threads:
             thread.start()
+        try:
+            for done in warmed:
+                done.result()
+        except BaseException:
+            self.retire()
+            raise
 
     def submit(self, canvases: NDArray[np.uint8]) -> Future[Answer]:
         """uint8[N, S, S, C] -> its Answer, some time. Cancelling takes a job that waits out of the queue."""
@@ -84,7 +106,13 @@ class Batcher:
         for thread in self._threads:
             thread.join()
 
-    def _work(self) -> None:
+    def _work(self, warm: NDArray[np.uint8] | None, warmed: Future[None]) -> None:
+        try:
+            for canvases in () if warm is None else (warm, warm):
+                self._runner(canvases)
+            warmed.set_result(None)
+        except BaseException as error:  # noqa: BLE001 - whoever makes a Batcher is to see it
+            warmed.set_exception(error)
         while batch := self._next():
             jobs = [job for job in batch if job.future.set_running_or_notify_cancel()]
             if jobs:
@@ -97,7 +125,8 @@ class Batcher:
         with self._some:
             while self._open and (not self._jobs or self._too_few()):
                 self._some.wait(self._jobs[0].since + self._longest_wait - time.perf_counter() if self._jobs else None)
-            share = min(self._largest, -(-self._count() // self._free))
+            # Where batches wait to be filled, sharing would leave every lane with a part that is too small again.
+            share = self._largest if self._longest_wait else min(self._largest, -(-self._count() // self._free))
             batch: list[_Job] = []
             count = 0
             while self._jobs and (not batch or count + len(self._jobs[0].canvases) <= share):

@@ -49,8 +49,8 @@ def predict(
     Args:
         pictures: files, or encoded pictures.
         model: by name; the server's default without.
-        timeout: seconds for a picture. One that is turned away because too many wait is sent again when the server
-            says, while there is time; nothing else is tried again.
+        timeout: seconds for a picture. One that is turned away (429) is sent again when the server says, while there
+            is time; nothing else is tried again.
 
     Raises:
         ServerError: it refused a picture, is overloaded for longer, or cannot be reached.
@@ -72,8 +72,8 @@ def _ask(
     until = time.monotonic() + timeout
     while True:
         status, again, document = _once(address, method, path, body, key, until - time.monotonic())
-        if status != _TURNED_AWAY or time.monotonic() + again >= until:
-            break
+        if status != _TURNED_AWAY or time.monotonic() + again > until - min(1.0, timeout / 2):
+            break  # what is left would be too short to be answered in
         time.sleep(again)
     if status >= 400:
         raise ServerError(
@@ -98,9 +98,14 @@ def _once(
         connection.request(method, place.path.rstrip("/") + path, body, headers)
         response = connection.getresponse()
         document: dict[str, Any] = json.loads(response.read())
-        again = float(response.headers.get("Retry-After", "1"))
+        again = _seconds(response.headers.get("Retry-After", ""))
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise ServerError(f"{address} does not answer as a Lightmeter server does ({error}).") from error
     finally:
         connection.close()
-    return response.status, max(again, _LEAST), document
+    return response.status, again, document
+
+
+def _seconds(told: str) -> float:
+    """What `Retry-After` says; a second where it says nothing, or a date."""
+    return max(_LEAST, float(told)) if told.isdecimal() else 1.0

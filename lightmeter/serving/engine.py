@@ -19,7 +19,7 @@ from PIL import Image
 from lightmeter import __version__
 from lightmeter.errors import BadImageError, ForeignImageError
 from lightmeter.serving.limits import Deadline, Gate, Limits
-from lightmeter.serving.memory import give_back
+from lightmeter.serving.memory import Rest, give_back
 from lightmeter.serving.metrics import Metrics
 from lightmeter.serving.problems import Problem
 from lightmeter.serving.shelf import Served, Shelf
@@ -116,9 +116,13 @@ class Engine:
             return await self._run(served, canvases, 0.0)
 
     async def _run(self, served: Served, canvases: NDArray[np.uint8], decoded: float) -> Answered:
-        found = await asyncio.wrap_future(served.batcher.submit(canvases))
-        self.metrics.parts(decoded, found.queued, found.inference)
-        return Answered(canvases, found.logits, decoded, found.queued, found.inference)
+        most = self.limits.batch  # so that the pictures of one request, too, are shared out among the lanes
+        parts = [canvases[place : place + most] for place in range(0, len(canvases), most)]
+        found = await asyncio.gather(*(asyncio.wrap_future(served.batcher.submit(part)) for part in parts))
+        logits = np.concatenate([one.logits for one in found]) if len(found) > 1 else found[0].logits
+        queued, inference = max(one.queued for one in found), max(one.inference for one in found)
+        self.metrics.parts(decoded, queued, inference)
+        return Answered(canvases, logits, decoded, queued, inference)
 
     async def explain(
         self, served: Served, canvases: NDArray[np.uint8], documents: list[dict[str, Any]], deadline: Deadline
@@ -186,17 +190,13 @@ class Engine:
                     self.metrics.reloads(name, "refused")
 
     async def tidy(self) -> None:
-        """Give memory back where none has come for some seconds after requests had, for ever.
-
-        Not sooner: it stops all who allocate, and what is given back has to be taken anew by the next.
-        """
-        seen = tidied = 0
+        """Give memory back when it is time, see `memory.Rest`, for ever."""
+        rest = Rest()
         while True:
             await asyncio.sleep(_TIDY_SECONDS)
-            before, seen = seen, self.gate.let_in
-            if before == seen != tidied and not self.gate.inside:
+            busy = bool(self.gate.inside or self.gate.explaining or self._shadows)
+            if rest.due(self.gate.let_in, busy=busy):
                 await asyncio.to_thread(give_back)
-                tidied = seen
 
     async def _threaded(self, pool: ThreadPoolExecutor, job: Callable[..., Result], *given: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(pool, job, *given)

@@ -10,10 +10,20 @@ from dataclasses import dataclass, field
 from lightmeter.runners import cores
 from lightmeter.serving.problems import Problem
 
-_OVERLOADED = 0.2
-"""Share of requests that one place in the queue for each worker turns away where somewhat more are sent than can be
-answered: of requests at random times that take equally long, two workers turn 13 % away at nine tenths of what they can
-answer, 17 % at just that, 25 % at 1.2 times as much, and half at twice as much (simulated)."""
+_ENOUGH = 20  # requests by which it is judged whether an overload is over, or else:
+_LONG = 20  # so many times `calm_seconds`
+
+
+def turned_away(workers: int) -> float:
+    """The share of requests that `workers` with one place each to wait turn away when as many come as they can answer.
+
+    For requests at random times that take a random time each, a queue M/M/c/2c; it is less where all take equally long.
+    Source: A. K. Erlang, 1917, in any book on queues.
+    """
+    weights = [1.0]  # of so many inside, up to a common factor
+    for inside in range(1, 2 * workers + 1):
+        weights.append(weights[-1] * workers / min(inside, workers))
+    return weights[-1] / sum(weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +50,7 @@ class Limits:
             must have, beyond it 408; and for which a client may read nothing of an answer, or the connection is cut.
         answer_seconds: from then on until it must have been answered; beyond it 504, and it is worked on no more.
         batch: canvases in one run of the graph.
-        batch_seconds: that a batch waits to be filled; 0 takes what waited while the last one ran.
+        batch_seconds: that a batch waits to be filled; 0 takes what waited while the last ones ran.
         reload_seconds: between looks for a changed bundle; 0 never looks.
         retry_seconds: what `Retry-After` says with a 429.
         drain_seconds: for which it goes on after SIGTERM, already saying that it is not ready, so that whoever sends
@@ -68,7 +78,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         assert min(self.body, self.json, self.images, self.pixels, self.workers, self.held, self.batch) > 0, self
-        assert min(self.arriving, self.explaining, self.read_seconds, self.answer_seconds) > 0, self
+        assert min(self.arriving, self.explaining, self.read_seconds, self.answer_seconds, self.calm_seconds) > 0, self
         assert min(self.waiting, self.batch_seconds, self.reload_seconds, self.drain_seconds) >= 0, self
 
 
@@ -82,6 +92,7 @@ class Gate:
         self._limits, self._clock = limits, clock
         self._since: float | None = None  # since when an overload is looked at; None without one
         self._asked = self._refused = 0  # since then
+        self._share = turned_away(limits.workers)
         self.inside = self.arriving = self.held = self.explaining = 0
         self.let_in = 0  # so far
 
@@ -92,14 +103,10 @@ class Gate:
         A queue that empties again absorbs a burst and costs little; one that stands makes everybody wait and helps
         nobody. So once it was full there may wait no more than keep the workers busy, and who is let in is served
         nearly as fast as without load. So few places turn some away at any load; once they turn away fewer than they
-        would if more were asked than can be answered, the whole queue is open again.
+        would if as many were asked as can be answered, the whole queue is open again.
 
         Source: the distinction is that of K. Nichols and V. Jacobson, "Controlling queue delay", 2012.
         """
-        if self._since is not None and self._clock() - self._since >= self._limits.calm_seconds:
-            over = self._refused > _OVERLOADED * self._asked
-            self._since = self._clock() if over else None
-            self._asked = self._refused = 0
         most = self._limits.workers + self._limits.waiting
         return most if self._since is None else min(most, 2 * self._limits.workers)
 
@@ -138,6 +145,7 @@ class Gate:
     @contextmanager
     def enter(self) -> Iterator[None]:
         """Hold one place for the block. Raises Problem (429) where there is none."""
+        self._look()
         full = self.inside >= self.room
         self._asked += 1
         self._refused += full
@@ -151,6 +159,16 @@ class Gate:
             yield
         finally:
             self.inside -= 1
+
+    def _look(self) -> None:
+        """End an overload that is over."""
+        if self._since is None:
+            return
+        passed = self._clock() - self._since
+        if passed < self._limits.calm_seconds or (self._asked < _ENOUGH and passed < _LONG * self._limits.calm_seconds):
+            return
+        self._since = self._clock() if self._refused > self._share * self._asked else None
+        self._asked = self._refused = 0
 
     @contextmanager
     def explain(self) -> Iterator[None]:

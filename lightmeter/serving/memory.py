@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
 _BLOCK = 4 << 20  # bytes
+_LOOKS = 12
 
 
 def hold_little() -> bool:
@@ -29,6 +30,24 @@ def give_back() -> bool:
     """
     trim = _of_glibc("malloc_trim")
     return trim is not None and bool(trim(0))
+
+
+class Rest:
+    """When to give memory back: once nothing has come for a while, and where that is never so, at a free moment at
+    least now and then. It makes all wait who allocate, and what was given back has to be taken anew.
+    """
+
+    def __init__(self) -> None:
+        self._seen = self._tidied = self._looks = 0
+
+    def due(self, let_in: int, *, busy: bool) -> bool:
+        """To be asked every few seconds: requests that have been let in so far, and whether some are under way."""
+        quiet, self._seen = let_in == self._seen, let_in
+        self._looks += 1
+        if busy or let_in == self._tidied or not (quiet or self._looks >= _LOOKS):
+            return False
+        self._tidied, self._looks = let_in, 0
+        return True
 
 
 def _of_glibc(name: str) -> Callable[..., int] | None:

@@ -6,7 +6,6 @@ import os
 import random
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from lightmeter.runners import PLAIN
 from lightmeter.serving.batcher import Batcher
 from lightmeter.serving.limits import Limits
 from lightmeter.serving.problems import Problem
-from lightmeter.verbs.choose_runner import choose_runner
+from lightmeter.verbs.choose_runner import Chosen, choose_runner
 from lightmeter.verbs.explain import Explainer
 from lightmeter.verbs.neighbours import Neighbours
 from lightmeter.verbs.predict import Predictor
@@ -32,11 +31,15 @@ _PRIVATE = ("source",)  # of a bundle's provenance: it may name a folder of the 
 class Served:
     """One bundle that has passed its exam in this process, which warmed it up, too."""
 
-    def __init__(self, name: str, bundle: Bundle, limits: Limits, *, by: str = PLAIN) -> None:
+    def __init__(
+        self, name: str, bundle: Bundle, limits: Limits, *, by: str = PLAIN, before: Chosen | None = None
+    ) -> None:
         """Load it.
 
         Args:
             by: which runner answers, see `verbs.choose_runner`.
+            before: how the bundle was answered whose place it takes. Where this one passes its exam that way, nothing
+                is timed: the server has better to do, and would time its own load.
 
         Raises:
             ExamError, BundleError: it may not be served.
@@ -44,29 +47,27 @@ class Served:
         """
         self.name, self.bundle, self.by = name, bundle, by
         self.stamp = stamp(bundle.path)
-        self.chosen = choose_runner(bundle, by=by)
+        self.chosen = choose_runner(bundle, by=by, before=before)
         self.predictor = Predictor(bundle, runner=self.chosen.runner)
-        # What the largest batches need is kept by the library that runs them: taken now, memory does not grow later.
-        # Twice, as ONNX Runtime learns in the first run what it allocates as one block from the second on.
-        side, channels = bundle.preprocess.size, bundle.preprocess.channels
-        largest = np.zeros((limits.batch, side, side, channels), np.uint8)
-        with ThreadPoolExecutor(self.chosen.lanes) as lanes:
-            for _ in range(2):
-                list(lanes.map(self.predictor.runner, [largest] * self.chosen.lanes))
         self.explainer = Explainer(self.predictor)
         self.neighbours = Neighbours.of(bundle, self.predictor.runner)
+        side, channels = bundle.preprocess.size, bundle.preprocess.channels
         self.batcher = Batcher(
-            self.predictor.runner, largest=limits.batch, longest_wait=limits.batch_seconds, lanes=self.chosen.lanes
+            self.predictor.runner,
+            largest=limits.batch,
+            longest_wait=limits.batch_seconds,
+            lanes=self.chosen.lanes,
+            warm=np.zeros((limits.batch, side, side, channels), np.uint8),
         )
         self._users, self._retired = 0, False
         self._lock = threading.Lock()
 
     @staticmethod
-    def load(name: str, path: Path, limits: Limits, *, by: str = PLAIN) -> Served:
+    def load(name: str, path: Path, limits: Limits, *, by: str = PLAIN, before: Chosen | None = None) -> Served:
         """Open a bundle and load it. Raises as above; BundleError, too, where it was exchanged meanwhile."""
-        before = stamp(path) if (path / CARD).exists() else None  # which Bundle.open then says
-        served = Served(name, Bundle.open(path), limits, by=by)
-        if stamp(path) != before:
+        found = stamp(path) if (path / CARD).exists() else None  # which Bundle.open then says
+        served = Served(name, Bundle.open(path), limits, by=by, before=before)
+        if stamp(path) != found:
             served.retire()
             raise BundleError(f"{path} was exchanged while it was being loaded.", fix="try again.")
         return served
@@ -196,7 +197,7 @@ class Shelf:
         if found in (old.stamp, self._refused.get(name)):
             return None
         try:
-            return Served.load(name, path, limits, by=old.by)
+            return Served.load(name, path, limits, by=old.by, before=old.chosen)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a new bundle, the old one goes on
             said = error.received if isinstance(error, LightmeterError) else "its files cannot be read."
             self.failures[name], self._refused[name] = said.replace(str(path), name), found

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import threading
+import contextlib
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.util import find_spec
-from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmeter.errors import LightmeterError
+from lightmeter.errors import BundleError, LightmeterError
 from lightmeter.nouns.bundle import Bundle
 from lightmeter.runners import PLAIN, RUNNERS, Runner, cores, open_runner
 from lightmeter.verbs.verify import ExamResult, sit_exam
@@ -46,7 +46,7 @@ class Chosen:
     reason: str
 
 
-def choose_runner(bundle: Bundle, *, by: str = AUTO) -> Chosen:
+def choose_runner(bundle: Bundle, *, by: str = AUTO, before: Chosen | None = None) -> Chosen:
     """The fastest way to run a bundle of those that pass its exam.
 
     One call may use every core, or one alone with as many calls side by side: the one is faster for a large network,
@@ -55,11 +55,15 @@ def choose_runner(bundle: Bundle, *, by: str = AUTO) -> Chosen:
 
     Args:
         by: a name in `RUNNERS`, or "auto", which tries those that are installed.
+        before: a choice for a bundle like it, which is kept where the bundle passes that way, and nothing is measured.
 
     Raises:
         UsageError: no such runner, or it is not installed.
         BundleError, ExamError: the bundle cannot be run, or fails its exam, by the runner named or by the plain one.
     """
+    if before is not None:
+        with contextlib.suppress(LightmeterError):
+            return replace(_examined(bundle, before.by, before.threads), reason=before.reason)
     must = PLAIN if by == AUTO else by
     names = [must, *(name for name in RUNNERS if by == AUTO and name != PLAIN and find_spec(name) is not None)]
     right: list[Chosen] = []
@@ -72,7 +76,12 @@ def choose_runner(bundle: Bundle, *, by: str = AUTO) -> Chosen:
                 raise
             refused[name] = error.received
     speeds = _speeds(bundle, right) if len(right) > 1 else [1.0]
+    for one, speed in zip(right, speeds, strict=True):
+        if not speed:
+            refused[one.by] = "calls that run side by side fail"
     plain = max(speed for one, speed in zip(right, speeds, strict=True) if one.by == must)
+    if not plain:
+        raise BundleError(f"{bundle.path} fails where several calls run side by side.")
     worth = [speed / (1.0 if one.by == must else _WORTH) for one, speed in zip(right, speeds, strict=True)]
     place = int(np.argmax(worth))
     reason = _reason(right[place], names, refused, speeds[place] / plain)
@@ -102,31 +111,31 @@ def _reason(one: Chosen, names: Sequence[str], refused: Mapping[str, str], gain:
 
 
 def _speeds(bundle: Bundle, candidates: Sequence[Chosen]) -> list[float]:
-    """Of each candidate the pictures a second, the geometric mean of those of one caller and those of all lanes."""
+    """Of each candidate the pictures a second, the geometric mean of those of one caller and those of all lanes; 0
+    where calls fail.
+    """
     canvases = bundle.exam().canvases
     canvases = np.concatenate([canvases] * -(-_TOGETHER // len(canvases)))[:_TOGETHER]
-    jobs: list[Callable[[], float]] = []
-    for one in candidates:
-        loads = ((1, 1), (one.lanes, 1), (one.lanes, _TOGETHER))  # callers at once, pictures in a call
-        jobs += [partial(_pace, one.runner, callers, canvases[:count]) for callers, count in loads]
-    for job in jobs:
-        job()  # the first call makes what the others use again
-    taken: list[list[float]] = [[] for _ in jobs]
-    began = time.perf_counter()
-    while (took := time.perf_counter() - began) < _SECONDS or (len(taken[0]) < _ROUNDS and took < _PATIENCE):
-        for job, times in zip(jobs, taken, strict=True):
-            times.append(job())
-    alone, single, several = (np.array([median(times) for times in taken[place::3]]) for place in range(3))
-    return [float(rate) for rate in 1 / np.sqrt(alone * (single + several) / 2)]
+    taken: list[list[list[float]]] = [[] for _ in candidates]  # candidate, round, load
+    with contextlib.ExitStack() as stack:
+        pools = [stack.enter_context(ThreadPoolExecutor(one.lanes)) for one in candidates]
+        began = time.perf_counter()
+        # The first round is not counted: it makes threads, and what a library keeps for each of them.
+        while (took := time.perf_counter() - began) < _SECONDS or (len(taken[0]) <= _ROUNDS and took < _PATIENCE):
+            for one, pool, rounds in zip(candidates, pools, taken, strict=True):
+                loads = ((1, 1), (one.lanes, 1), (one.lanes, _TOGETHER))  # callers at once, pictures in a call
+                rounds.append([_pace(one.runner, pool, callers, canvases[:count]) for callers, count in loads])
+    speeds = []
+    for rounds in taken:
+        alone, single, several = np.median(np.array(rounds[1:] or rounds), axis=0).tolist()
+        speeds.append((alone * (single + several) / 2) ** -0.5)
+    return speeds
 
 
-def _pace(runner: Runner, callers: int, pixels: NDArray[np.uint8]) -> float:
-    """Seconds for a picture where so many threads call at once."""
-    others = [threading.Thread(target=runner, args=(pixels,)) for _ in range(callers - 1)]
+def _pace(runner: Runner, pool: ThreadPoolExecutor, callers: int, pixels: NDArray[np.uint8]) -> float:
+    """Seconds for a picture where so many threads call at once; infinitely many where a call fails."""
     began = time.perf_counter()
-    for thread in others:
-        thread.start()
-    runner(pixels)
-    for thread in others:
-        thread.join()
+    calls = [pool.submit(runner, pixels) for _ in range(callers)]
+    if any(call.exception() is not None for call in calls):
+        return math.inf
     return (time.perf_counter() - began) / (callers * len(pixels))

@@ -110,6 +110,34 @@ def test_a_full_batch_does_not_wait_and_a_lone_job_waits_only_so_long() -> None:
     patient.close()
 
 
+def test_lanes_that_wait_for_company_take_whole_batches() -> None:
+    runner = Held()
+    batcher = Batcher(runner, largest=4, longest_wait=60.0, lanes=2)
+    jobs = [batcher.submit(canvases(value)) for value in range(8)]
+    for _ in range(2):
+        runner.go.release()
+    assert [job.result(10).logits[0, 0] for job in jobs] == list(range(8))
+    assert runner.sizes == [4, 4]
+    batcher.close()
+
+
+def test_every_lane_is_warm_before_it_begins_and_says_what_fails_there() -> None:
+    seen: list[tuple[str, int]] = []
+
+    def runner(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        seen.append((threading.current_thread().name, len(pixels)))
+        return np.zeros((len(pixels), 2), np.float32)
+
+    Batcher(runner, lanes=2, warm=canvases(1, 2, 3)).close()
+    assert sorted(seen) == [(f"lightmeter-batcher-{lane}", 3) for lane in (0, 0, 1, 1)]
+
+    def broken(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        raise RuntimeError("the graph failed")
+
+    with pytest.raises(RuntimeError, match="the graph failed"):
+        Batcher(broken, lanes=2, warm=canvases(1))
+
+
 def test_an_error_reaches_everyone_who_waits_and_the_next_job_is_run() -> None:
     def broken(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         if pixels[0, 0, 0, 0] == 1:

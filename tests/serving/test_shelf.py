@@ -132,9 +132,9 @@ def test_what_was_refused_is_not_loaded_again_before_it_changes(
     shelf, tries = both(pair), []
     load = Served.load
 
-    def counted(name: str, path: Path, limits: Limits, *, by: str) -> Served:
+    def counted(name: str, path: Path, limits: Limits, **how: Any) -> Served:
         tries.append(name)
-        return load(name, path, limits, by=by)
+        return load(name, path, limits, **how)
 
     monkeypatch.setattr(Served, "load", counted)
     np.save(pair[0].path / LOGITS, np.load(pair[0].path / LOGITS) + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from pathlib import Path
@@ -103,6 +104,38 @@ def test_what_is_measured_is_the_speed_of_one_caller_and_of_all(bundle: Bundle) 
     one, three = module._speeds(bundle, ways)
     assert one == pytest.approx(1 / 0.03, rel=0.3)
     assert three / one == pytest.approx(3**0.5, rel=0.3)
+
+
+def test_one_whose_calls_fail_side_by_side_is_left(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Alone:
+        """Passes its exam, and takes no second call while one is under way."""
+
+        def __init__(self, runner: Runner) -> None:
+            self.runner, self.lock = runner, threading.Lock()
+
+        def __call__(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.float32]]:
+            if not self.lock.acquire(blocking=False):
+                raise BundleError("It is busy.")
+            with contextlib.ExitStack() as stack:
+                stack.callback(self.lock.release)
+                time.sleep(0.005)
+                return self.runner(pixels)
+
+    monkeypatch.setattr(module, "cores", lambda: 2)
+    put(monkeypatch, Alone)
+    assert choose_runner(bundle).by == PLAIN
+
+
+def test_a_choice_made_before_is_kept_where_it_passes(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    at(monkeypatch, {PLAIN_ALONE: 100, PLAIN_WIDE: 130})
+    before = choose_runner(bundle, by=PLAIN)
+    monkeypatch.setattr(module, "_speeds", None)
+    again = choose_runner(bundle, before=before)
+    assert (again.by, again.threads, again.reason) == (PLAIN, 2, before.reason)
+    monkeypatch.undo()
+    put(monkeypatch, lambda runner: lambda pixels: runner(pixels) + 0.1)
+    wrong = Chosen("openvino", 1, 1, before.runner, before.exam, "it was the fastest")
+    assert choose_runner(bundle, before=wrong).by == PLAIN
 
 
 def test_a_wrong_one_is_left_however_fast(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
