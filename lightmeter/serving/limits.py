@@ -14,14 +14,14 @@ _ENOUGH = 20  # requests by which it is judged whether an overload is over, or e
 _LONG = 20  # so many times `calm_seconds`
 
 
-def turned_away(workers: int) -> float:
-    """The share of requests that `workers` with one place each to wait turn away when as many come as they can answer.
+def turned_away(workers: int, places: int) -> float:
+    """The share of requests for which there is none of so many places, when as many come as the workers can answer.
 
-    For requests at random times that take a random time each, a queue M/M/c/2c; it is less where all take equally long.
+    For requests at random times that take a random time each, a queue M/M/c/K; it is less where all take equally long.
     Source: A. K. Erlang, 1917, in any book on queues.
     """
     weights = [1.0]  # of so many inside, up to a common factor
-    for inside in range(1, 2 * workers + 1):
+    for inside in range(1, places + 1):
         weights.append(weights[-1] * workers / min(inside, workers))
     return weights[-1] / sum(weights)
 
@@ -41,7 +41,7 @@ class Limits:
         explained: pictures of one request that can be explained at once; beyond it 422.
         workers: requests that are decoded at once.
         waiting: requests that may wait for their answer besides those; beyond it 429. So many absorb a burst. Where
-            they did not suffice, only as many as are worked on may wait, until few are turned away: see `Gate`.
+            they did not suffice, half as many as are worked on may wait, until few are turned away: see `Gate`.
         calm_seconds: after which that is looked at, again and again.
         arriving: requests that may be under way in all, those that still arrive too; beyond it 429.
         held: bytes of them all; beyond it 429.
@@ -92,7 +92,8 @@ class Gate:
         self._limits, self._clock = limits, clock
         self._since: float | None = None  # since when an overload is looked at; None without one
         self._asked = self._refused = 0  # since then
-        self._share = turned_away(limits.workers)
+        self._few = limits.workers + min(limits.waiting, (limits.workers + 1) // 2)
+        self._share = turned_away(limits.workers, self._few)
         self.inside = self.arriving = self.held = self.explaining = 0
         self.let_in = 0  # so far
 
@@ -107,8 +108,7 @@ class Gate:
 
         Source: the distinction is that of K. Nichols and V. Jacobson, "Controlling queue delay", 2012.
         """
-        most = self._limits.workers + self._limits.waiting
-        return most if self._since is None else min(most, 2 * self._limits.workers)
+        return self._limits.workers + self._limits.waiting if self._since is None else self._few
 
     @property
     def busy(self) -> bool:
