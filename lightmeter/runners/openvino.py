@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def open_openvino(bundle: Bundle, *, threads: int, lanes: int = 1) -> OpenVinoRu
     """
     checked = open_onnx(bundle, threads=1)
     try:
-        import openvino
+        import openvino  # noqa: F401 - whether it is there
     except ImportError as error:
         raise UsageError(
             "OpenVINO was asked for, which is not installed.", fix="pip install 'lightmeter[openvino]'"
@@ -39,10 +40,18 @@ def open_openvino(bundle: Bundle, *, threads: int, lanes: int = 1) -> OpenVinoRu
         "ENABLE_CPU_PINNING": False,  # the cores are shared with decoding
     }
     try:
-        compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+        compiled = _core().compile_model(str(path), "CPU", settings)
     except RuntimeError as error:
         raise BundleError(f"{path} could not be loaded by OpenVINO.", "a graph of operators that it knows") from error
     return OpenVinoRunner(compiled, checked, path)
+
+
+@cache
+def _core() -> Any:
+    """One for the process: once the last one and all that it compiled are gone, the process crashes when it ends."""
+    import openvino
+
+    return openvino.Core()
 
 
 class OpenVinoRunner:
