@@ -131,7 +131,7 @@ def serve(
     ] = "auto",
     batch: Annotated[
         int, typer.Option(metavar="N", min=1, max=1024, help="Pictures in one run of the graph, at most.")
-    ] = 8,
+    ] = 4,
     wait: Annotated[
         float,
         typer.Option(metavar="MS", min=0.0, max=1000.0, help="That a batch waits to be filled; 0: adapts to the load."),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from PIL import Image
 
 from lightmeter import __version__
 from lightmeter.errors import BadImageError, ForeignImageError
+from lightmeter.serving.batcher import Answer
 from lightmeter.serving.limits import Deadline, Gate, Limits
 from lightmeter.serving.memory import Rest, give_back
 from lightmeter.serving.metrics import Metrics
@@ -25,6 +27,7 @@ from lightmeter.serving.problems import Problem
 from lightmeter.serving.shelf import Served, Shelf
 
 Result = TypeVar("Result")
+Some = TypeVar("Some", Sequence[tuple[str, bytes]], NDArray[np.uint8])
 
 _TIDY_SECONDS = 5.0
 Images = Sequence[tuple[str, bytes]]
@@ -45,8 +48,8 @@ class Answered:
 class Engine:
     """Everything behind the routes of one application.
 
-    Decoding has a pool of threads, explanations have one thread of their own: they take many times as long, and nobody
-    else should wait for them.
+    Pictures are decoded where the graph runs, see `Batcher`. Explanations have one thread of their own: they take many
+    times as long, and nobody else should wait for them.
     """
 
     def __init__(self, shelf: Shelf, limits: Limits) -> None:
@@ -57,15 +60,14 @@ class Engine:
             self.metrics.bundle(name, shelf.get(name).bundle.seal)
         self.ready = True  # what probes are told; requests are answered until it is closed
         self._open = True
-        self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="lightmeter")
+        self._decoding = threading.Semaphore(limits.workers)  # of all bundles together
         self._apart = ThreadPoolExecutor(1, thread_name_prefix="lightmeter-explain")
         self._shadows: set[asyncio.Task[None]] = set()  # so that none is collected while it runs
 
     def close(self) -> None:
         """Take nothing more, and answer what waits."""
         self.ready = self._open = False
-        for pool in (self._pool, self._apart):
-            pool.shutdown(cancel_futures=True)
+        self._apart.shutdown(cancel_futures=True)
         self.shelf.close()
 
     @contextmanager
@@ -102,27 +104,46 @@ class Engine:
             Problem: 429 where there is no room, 415 or 422 for pictures that cannot be read.
         """
         with self.gate.enter():
-            began = time.perf_counter()
             try:
-                canvases = await self._threaded(self._pool, decode, served, images, self.limits.pixels, deadline)
+                parts = [(self._decoder(served, part, deadline), len(part)) for part in self._parts(images)]
+                return await self._run(served, parts)
             except Problem as problem:
                 self.metrics.images(refused=len(problem.errors))
                 raise
-            return await self._run(served, canvases, time.perf_counter() - began)
 
     async def run(self, served: Served, canvases: NDArray[np.uint8]) -> Answered:
         """Run the graph on canvases, where there is room for that. Raises Problem (429)."""
         with self.gate.enter():
-            return await self._run(served, canvases, 0.0)
+            return await self._run(served, [(partial(_same, part), len(part)) for part in self._parts(canvases)])
 
-    async def _run(self, served: Served, canvases: NDArray[np.uint8], decoded: float) -> Answered:
-        most = self.limits.batch  # so that the pictures of one request, too, are shared out among the lanes
-        parts = [canvases[place : place + most] for place in range(0, len(canvases), most)]
-        found = await asyncio.gather(*(asyncio.wrap_future(served.batcher.submit(part)) for part in parts))
-        logits = np.concatenate([one.logits for one in found]) if len(found) > 1 else found[0].logits
-        queued, inference = max(one.queued for one in found), max(one.inference for one in found)
-        self.metrics.parts(decoded, queued, inference)
-        return Answered(canvases, logits, decoded, queued, inference)
+    def _parts(self, given: Some) -> list[Some]:
+        """At most a batch in each, so that the pictures of one request, too, are shared out among the threads."""
+        most = self.limits.batch
+        return [given[place : place + most] for place in range(0, len(given), most)]
+
+    def _decoder(self, served: Served, images: Images, deadline: Deadline) -> Callable[[], NDArray[np.uint8]]:
+        def decoded() -> NDArray[np.uint8]:
+            with self._decoding:
+                return decode(served, images, self.limits.pixels, deadline)
+
+        return decoded
+
+    async def _run(self, served: Served, parts: Sequence[tuple[Callable[[], NDArray[np.uint8]], int]]) -> Answered:
+        """Make the canvases of every part, so many each, and run the graph on them."""
+        jobs = [asyncio.wrap_future(served.batcher.submit_later(make, count)) for make, count in parts]
+        ends = await asyncio.gather(*jobs, return_exceptions=True)
+        found = [end for end in ends if isinstance(end, Answer)]
+        if len(found) < len(ends):
+            raise _failure([end for end in ends if isinstance(end, BaseException)], sum(count for _, count in parts))
+        made, queued, inference = (
+            max(seconds) for seconds in zip(*((one.made, one.queued, one.inference) for one in found), strict=True)
+        )
+        self.metrics.parts(made, queued, inference)
+        canvases, logits = found[0].canvases, found[0].logits
+        if len(found) > 1:
+            canvases = np.concatenate([one.canvases for one in found])
+            logits = np.concatenate([one.logits for one in found])
+        return Answered(canvases, logits, made, queued, inference)
 
     async def explain(
         self, served: Served, canvases: NDArray[np.uint8], documents: list[dict[str, Any]], deadline: Deadline
@@ -131,16 +152,14 @@ class Engine:
         with self.gate.explain():
             for canvas, document in zip(canvases, documents, strict=True):
                 if document["label"]:
-                    document["explanation"] = await self._threaded(
-                        self._apart, heat, served, canvas, document["label"], deadline
-                    )
+                    document["explanation"] = await self._slowly(heat, served, canvas, document["label"], deadline)
 
     async def neighbours(
         self, served: Served, canvases: NDArray[np.uint8], documents: list[dict[str, Any]], count: int
     ) -> None:
         """Put the nearest training pictures into each answer. Raises Problem (429)."""
         with self.gate.explain():
-            found = await self._threaded(self._apart, alike, served, canvases, count)
+            found = await self._slowly(alike, served, canvases, count)
         for document, some in zip(documents, found, strict=True):
             document["neighbours"] = some
 
@@ -162,16 +181,15 @@ class Engine:
         with held:
             try:
                 async with self.in_time() as deadline:
-                    canvases = (
-                        given
-                        if isinstance(given, np.ndarray)
-                        else await self._threaded(self._pool, decode, served, given, self.limits.pixels, deadline)
-                    )
-                    found = await asyncio.wrap_future(served.batcher.submit(canvases))
+                    if isinstance(given, np.ndarray):
+                        job = served.batcher.submit(given)
+                    else:
+                        job = served.batcher.submit_later(self._decoder(served, given, deadline), len(given))
+                    found = await asyncio.wrap_future(job)
             except Exception:  # noqa: BLE001 - nobody waits for it; a shadow that fails is counted, whatever the cause
                 self.metrics.shadow_failed(served.name)
                 return
-            others = served.predictor.read([""] * len(canvases), found.logits, topk=1)
+            others = served.predictor.read([""] * len(labels), found.logits, topk=1)
             agree = sum(other.label == label for other, label in zip(others, labels, strict=True))
             self.metrics.shadowed(served.name, agree, len(others) - agree)
 
@@ -198,8 +216,8 @@ class Engine:
             if rest.due(self.gate.let_in, busy=busy):
                 await asyncio.to_thread(give_back)
 
-    async def _threaded(self, pool: ThreadPoolExecutor, job: Callable[..., Result], *given: Any) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(pool, job, *given)
+    async def _slowly(self, job: Callable[..., Result], *given: Any) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._apart, job, *given)
 
 
 def heat(served: Served, canvas: NDArray[np.uint8], label: str, deadline: Deadline) -> dict[str, str]:
@@ -246,7 +264,27 @@ def decode(served: Served, images: Images, most: int, deadline: Deadline) -> NDA
             code = "unsupported_type" if isinstance(error, ForeignImageError) else "undecodable"
             errors.append({"file": name, "code": code, "detail": error.received})
     if errors:
-        code = "unsupported_type" if any(error["code"] == "unsupported_type" for error in errors) else "undecodable"
-        detail = f"{len(errors)} of {len(images)} pictures could not be read; first: {errors[0]['detail']}."
-        raise Problem(415 if code == "unsupported_type" else 422, code, detail, errors=errors)
+        raise _unreadable(errors, len(images))
     return np.stack(canvases)
+
+
+def _unreadable(errors: Sequence[Mapping[str, Any]], count: int) -> Problem:
+    code = "unsupported_type" if any(error["code"] == "unsupported_type" for error in errors) else "undecodable"
+    detail = f"{len(errors)} of {count} pictures could not be read; first: {errors[0]['detail']}."
+    return Problem(415 if code == "unsupported_type" else 422, code, detail, errors=errors)
+
+
+def _failure(raised: Sequence[BaseException], count: int) -> BaseException:
+    """What is said of a request of so many pictures, some parts of which failed: all that could not be read, or else
+    the first thing that went wrong.
+    """
+    errors: list[Mapping[str, Any]] = []
+    for error in raised:
+        if not isinstance(error, Problem) or not error.errors:
+            return error
+        errors += error.errors
+    return _unreadable(errors, count)
+
+
+def _same(canvases: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return canvases

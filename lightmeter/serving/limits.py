@@ -11,7 +11,7 @@ from lightmeter.runners import cores
 from lightmeter.serving.problems import Problem
 
 _ENOUGH = 20  # requests by which it is judged whether an overload is over, or else:
-_LONG = 20  # so many times `calm_seconds`
+_LONG = 10  # so many times `calm_seconds`
 
 
 def turned_away(workers: int, places: int) -> float:
@@ -41,7 +41,8 @@ class Limits:
         explained: pictures of one request that can be explained at once; beyond it 422.
         workers: requests that are decoded at once.
         waiting: requests that may wait for their answer besides those; beyond it 429. So many absorb a burst. Where
-            they did not suffice, half as many as are worked on may wait, until few are turned away: see `Gate`.
+            they do not suffice, half as many as are worked on may wait, until few are turned away: see `Gate`.
+        standing_seconds: for which a full queue may be emptied by half before that begins.
         calm_seconds: after which that is looked at, again and again.
         arriving: requests that may be under way in all, those that still arrive too; beyond it 429.
         held: bytes of them all; beyond it 429.
@@ -49,7 +50,7 @@ class Limits:
         read_seconds: until a request's head must have arrived, or the connection is cut; from then on until its body
             must have, beyond it 408; and for which a client may read nothing of an answer, or the connection is cut.
         answer_seconds: from then on until it must have been answered; beyond it 504, and it is worked on no more.
-        batch: canvases in one run of the graph.
+        batch: canvases in one run of the graph. More answer no more a second on one core, and all wait for the last.
         batch_seconds: that a batch waits to be filled; 0 takes what waited while the last ones ran.
         reload_seconds: between looks for a changed bundle; 0 never looks.
         retry_seconds: what `Retry-After` says with a 429.
@@ -64,13 +65,14 @@ class Limits:
     explained: int = 4
     workers: int = field(default_factory=cores)
     waiting: int = 16
-    calm_seconds: float = 0.5
+    standing_seconds: float = 0.2
+    calm_seconds: float = 1.0
     arriving: int = 192
     held: int = 256 * 1024 * 1024
     explaining: int = 4
     read_seconds: float = 30.0
     answer_seconds: float = 10.0
-    batch: int = 8
+    batch: int = 4
     batch_seconds: float = 0.0
     reload_seconds: float = 2.0
     retry_seconds: int = 1
@@ -79,7 +81,9 @@ class Limits:
     def __post_init__(self) -> None:
         assert min(self.body, self.json, self.images, self.pixels, self.workers, self.held, self.batch) > 0, self
         assert min(self.arriving, self.explaining, self.read_seconds, self.answer_seconds, self.calm_seconds) > 0, self
-        assert min(self.waiting, self.batch_seconds, self.reload_seconds, self.drain_seconds) >= 0, self
+        assert (
+            min(self.waiting, self.standing_seconds, self.batch_seconds, self.reload_seconds, self.drain_seconds) >= 0
+        ), self
 
 
 class Gate:
@@ -90,6 +94,7 @@ class Gate:
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits, self._clock = limits, clock
+        self._stands: float | None = None  # since when the queue was full and has not become half empty; None without
         self._since: float | None = None  # since when an overload is looked at; None without one
         self._asked = self._refused = 0  # since then
         self._few = limits.workers + min(limits.waiting, (limits.workers + 1) // 2)
@@ -102,9 +107,9 @@ class Gate:
         """Requests that may be inside now.
 
         A queue that empties again absorbs a burst and costs little; one that stands makes everybody wait and helps
-        nobody. So once it was full there may wait no more than keep the workers busy, and who is let in is served
-        nearly as fast as without load. So few places turn some away at any load; once they turn away fewer than they
-        would if as many were asked as can be answered, the whole queue is open again.
+        nobody. So where it was full and then not half empty for a while, there may wait no more than keep the workers
+        busy, and who is let in is served nearly as fast as without load. So few places turn some away at any load; once
+        they turn away fewer than they would if as many were asked as can be answered, the whole queue is open again.
 
         Source: the distinction is that of K. Nichols and V. Jacobson, "Controlling queue delay", 2012.
         """
@@ -150,8 +155,8 @@ class Gate:
         self._asked += 1
         self._refused += full
         if full:
-            if self._since is None:
-                self._since, self._asked, self._refused = self._clock(), 0, 0
+            if self._since is None and self._stands is None:
+                self._stands = self._clock()
             raise self._full(f"{self.inside} requests are inside already.")
         self.inside += 1
         self.let_in += 1
@@ -159,10 +164,14 @@ class Gate:
             yield
         finally:
             self.inside -= 1
+            if 2 * self.inside <= self.room:
+                self._stands = None
 
     def _look(self) -> None:
-        """End an overload that is over."""
+        """Begin an overload where the queue stands, and end one that is over."""
         if self._since is None:
+            if self._stands is not None and self._clock() - self._stands >= self._limits.standing_seconds:
+                self._since, self._stands, self._asked, self._refused = self._clock(), None, 0, 0
             return
         passed = self._clock() - self._since
         if passed < self._limits.calm_seconds or (self._asked < _ENOUGH and passed < _LONG * self._limits.calm_seconds):

@@ -57,6 +57,7 @@ class Served:
             largest=limits.batch,
             longest_wait=limits.batch_seconds,
             lanes=self.chosen.lanes,
+            workers=limits.workers,
             warm=np.zeros((limits.batch, side, side, channels), np.uint8),
         )
         self._users, self._retired = 0, False

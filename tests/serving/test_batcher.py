@@ -138,6 +138,52 @@ def test_every_lane_is_warm_before_it_begins_and_says_what_fails_there() -> None
         Batcher(broken, lanes=2, warm=canvases(1))
 
 
+def test_canvases_are_made_where_they_are_run_and_one_that_fails_fails_alone() -> None:
+    runner = Held()
+    made_by: list[str] = []
+    batcher = Batcher(runner, largest=8)
+    first = batcher.submit(canvases(1))
+    assert runner.entered.acquire(timeout=10)
+
+    def make() -> NDArray[np.uint8]:
+        made_by.append(threading.current_thread().name)
+        return canvases(2, 3)
+
+    def fail() -> NDArray[np.uint8]:
+        raise ValueError("no picture")
+
+    right, wrong, other = batcher.submit_later(make, 2), batcher.submit_later(fail, 1), batcher.submit(canvases(4))
+    for _ in range(2):
+        runner.go.release()
+    found = right.result(10)
+    assert found.logits[:, 0].tolist() == [2, 3] and found.canvases[:, 0, 0, 0].tolist() == [2, 3]
+    assert other.result(10).logits[0, 0] == 4 and first.result(10).logits[0, 0] == 1
+    with pytest.raises(ValueError, match="no picture"):
+        wrong.result(10)
+    assert runner.sizes == [1, 3] and made_by == ["lightmeter-batcher-0"]
+    batcher.close()
+
+
+def test_more_threads_than_lanes_make_canvases_while_the_graph_runs() -> None:
+    runner = Held()
+    made = threading.Event()
+    batcher = Batcher(runner, lanes=1, workers=2)
+    first = batcher.submit(canvases(1))
+    assert runner.entered.acquire(timeout=10)
+
+    def make() -> NDArray[np.uint8]:
+        made.set()
+        return canvases(2)
+
+    second = batcher.submit_later(make, 1)
+    assert made.wait(10)  # while the first still runs
+    assert not runner.entered.acquire(timeout=0.1)  # and the graph waits for it
+    for _ in range(2):
+        runner.go.release()
+    assert [job.result(10).logits[0, 0] for job in (first, second)] == [1, 2]
+    batcher.close()
+
+
 def test_an_error_reaches_everyone_who_waits_and_the_next_job_is_run() -> None:
     def broken(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         if pixels[0, 0, 0, 0] == 1:

@@ -211,20 +211,20 @@ def test_what_takes_too_long_is_answered_and_leaves_the_queue(bundle: Bundle, mo
     shelf = Shelf([Served("model", bundle, limits)])
     served = shelf.get("model")
     waiting: list[Any] = []
-    submit = served.batcher.submit
+    submit_later = served.batcher.submit_later
 
-    def never(canvases: Any) -> Any:
+    def never(make: Any, count: int) -> Any:
         from concurrent.futures import Future
 
         waiting.append(Future())
         return waiting[-1]
 
     with Client(create_app(shelf, limits=limits)) as client:
-        monkeypatch.setattr(served.batcher, "submit", never)
+        monkeypatch.setattr(served.batcher, "submit_later", never)
         answer = client.post("/v1/predict", content=picture(), headers=JPEG)
         assert (answer.status_code, answer.json()["code"]) == (504, "deadline")
         assert waiting[0].cancelled()
-        monkeypatch.setattr(served.batcher, "submit", submit)
+        monkeypatch.setattr(served.batcher, "submit_later", submit_later)
         assert client.post("/v1/predict", content=picture(), headers=JPEG).status_code == 200
 
 
