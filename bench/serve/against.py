@@ -98,8 +98,8 @@ def suited(name: str, run: Path, ask: Ask) -> int:
 
 
 def against(ours: list[float], theirs: list[float]) -> dict[str, float]:
-    """{"ratio", "low", "high"} of ours to theirs."""
-    middle, low, high = ratio(ours, [max(value, 0.1) for value in theirs])
+    """{"ratio", "low", "high"} of ours to theirs, as if who bears not even one a second bore that."""
+    middle, low, high = ratio(ours, [max(value, 1.0) for value in theirs])
     return {"ratio": round(middle, 3), "low": round(low, 3), "high": round(high, 3)}
 
 

@@ -74,20 +74,17 @@ def _against(found: dict[str, Any]) -> str:
     for size, sides in found["capacity"].items():
         ours = _middle(sides["ours"]["values"])
         for name, side in sides.items():
-            if name != "ours":
-                cells = (
-                    size,
-                    _NAMES.get(name, name),
-                    str(side["workers"]),
-                    f"{_middle(side['values']):.1f}",
-                    f"{ours:.1f}",
-                    f"**{side['ratio']:.3g}**",
-                    f"{side['low']:.3g} to {side['high']:.3g}",
-                    f"≥ {found['marks'][name]:g}",
-                    "cleared" if side["low"] >= found["marks"][name] else "missed",
-                )
-                lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+            if name == "ours":
+                continue
+            theirs, low = f"{_middle(side['values']):.1f}", side["low"]
+            ratio, interval = f"**{side['ratio']:.3g}**", f"{low:.3g} to {side['high']:.3g}"
+            if min(side["values"]) < 1:  # less is not looked for, so that there is a bound and no ratio
+                low = min(sides["ours"]["values"]) / max(1.0, *side["values"])
+                theirs, ratio, interval = "under 1", f"**over {low:.3g}**", ""
+            verdict = "cleared" if low >= found["marks"][name] else "missed"
+            cells = (size, _NAMES.get(name, name), str(side["workers"]), theirs, f"{ours:.1f}", ratio, interval)
+            lines.append(f"| {' | '.join(cells)} | ≥ {found['marks'][name]:g} | {verdict} |")
+    return "\n".join(lines)
 
 
 _NAMES = {

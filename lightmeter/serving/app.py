@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Query, Request
@@ -83,9 +83,11 @@ def create_app(
             images = await read_images(request, limits, took)
             if (explain or neighbours) and len(images) > limits.explained:
                 raise Problem(422, "bad_parameter", f"At most {limits.explained} pictures are explained at once.")
-            with shelf.pick(model).use() as served:
+            with shelf.pick(model).use() as served, ExitStack() as places:
                 if neighbours and served.neighbours is None:
                     raise Problem(422, "no_examples", "This model carries no training pictures; see export --examples.")
+                if explain or neighbours:  # before anything is computed for it
+                    places.enter_context(engine.gate.explain())
                 async with engine.in_time() as deadline:
                     found = await engine.answer(served, images, deadline)
                     predictions = served.predictor.read([name for name, _ in images], found.logits, topk=topk)

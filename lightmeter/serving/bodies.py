@@ -41,7 +41,7 @@ async def read_images(request: Request, limits: Limits, took: Callable[[int], No
         raise _late(limits) from error
     except ClientDisconnect as error:
         raise Problem(400, "bad_request", "The connection ended before the request did.") from error
-    if not images:
+    if not any(data for _, data in images):
         raise Problem(400, "no_image", "Send a picture as the body, or files in a form.")
     return images
 
@@ -93,7 +93,7 @@ async def _form(request: Request, limits: Limits, took: Callable[[int], None]) -
         raise Problem(400, "bad_request", f"The form cannot be read: {error.message}") from error
     try:
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-        return [(_plain(file.filename or "file"), await file.read()) for file in files if file.size]
+        return [(_plain(file.filename or "file"), await file.read()) for file in files if file.filename or file.size]
     finally:
         await form.close()
 

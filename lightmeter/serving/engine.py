@@ -32,11 +32,16 @@ Some = TypeVar("Some", Sequence[tuple[str, bytes]], NDArray[np.uint8])
 _TIDY_SECONDS = 5.0
 Images = Sequence[tuple[str, bytes]]
 """(name, encoded bytes) of each picture."""
+Part = tuple[Callable[[], NDArray[np.uint8]], int]
+"""What makes some canvases of a request, and how many."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Answered:
-    """Canvases uint8[N, S, S, C], their logits float32[N, K], and the seconds that each part took."""
+    """Canvases uint8[N, S, S, C], their logits float32[N, K], and the seconds of decoding, waiting and the graph.
+
+    A request of more pictures than a batch is run in parts: then each is that of the slowest part.
+    """
 
     canvases: NDArray[np.uint8]
     logits: NDArray[np.float32]
@@ -105,40 +110,48 @@ class Engine:
         """
         with self.gate.enter():
             try:
-                parts = [(self._decoder(served, part, deadline), len(part)) for part in self._parts(images)]
-                return await self._run(served, parts)
+                found = await self._run(served, self._decoders(served, images, deadline))
             except Problem as problem:
                 self.metrics.images(refused=len(problem.errors))
                 raise
+        self.metrics.parts(found.decode, found.queue, found.inference)
+        return found
 
     async def run(self, served: Served, canvases: NDArray[np.uint8]) -> Answered:
         """Run the graph on canvases, where there is room for that. Raises Problem (429)."""
         with self.gate.enter():
-            return await self._run(served, [(partial(_same, part), len(part)) for part in self._parts(canvases)])
+            found = await self._run(served, [(partial(_same, part), len(part)) for part in self._parts(canvases)])
+        self.metrics.parts(found.decode, found.queue, found.inference)
+        return found
 
     def _parts(self, given: Some) -> list[Some]:
         """At most a batch in each, so that the pictures of one request, too, are shared out among the threads."""
         most = self.limits.batch
         return [given[place : place + most] for place in range(0, len(given), most)]
 
-    def _decoder(self, served: Served, images: Images, deadline: Deadline) -> Callable[[], NDArray[np.uint8]]:
-        def decoded() -> NDArray[np.uint8]:
-            with self._decoding:
-                return decode(served, images, self.limits.pixels, deadline)
+    def _decoders(self, served: Served, images: Images, deadline: Deadline) -> list[Part]:
+        return [(partial(self._decoded, served, part, deadline), len(part)) for part in self._parts(images)]
 
-        return decoded
+    def _decoded(self, served: Served, images: Images, deadline: Deadline) -> NDArray[np.uint8]:
+        with self._decoding:
+            return decode(served, images, self.limits.pixels, deadline)
 
-    async def _run(self, served: Served, parts: Sequence[tuple[Callable[[], NDArray[np.uint8]], int]]) -> Answered:
-        """Make the canvases of every part, so many each, and run the graph on them."""
+    async def _run(self, served: Served, parts: Sequence[Part]) -> Answered:
+        """Make the canvases of every part and run the graph on them."""
         jobs = [asyncio.wrap_future(served.batcher.submit_later(make, count)) for make, count in parts]
         ends = await asyncio.gather(*jobs, return_exceptions=True)
         found = [end for end in ends if isinstance(end, Answer)]
         if len(found) < len(ends):
-            raise _failure([end for end in ends if isinstance(end, BaseException)], sum(count for _, count in parts))
+            failure = _failure(
+                [end for end in ends if isinstance(end, BaseException)], sum(count for _, count in parts)
+            )
+            try:
+                raise failure
+            finally:
+                del failure, ends, jobs  # else it holds this frame, which holds it, and what was sent stays, too
         made, queued, inference = (
             max(seconds) for seconds in zip(*((one.made, one.queued, one.inference) for one in found), strict=True)
         )
-        self.metrics.parts(made, queued, inference)
         canvases, logits = found[0].canvases, found[0].logits
         if len(found) > 1:
             canvases = np.concatenate([one.canvases for one in found])
@@ -148,18 +161,16 @@ class Engine:
     async def explain(
         self, served: Served, canvases: NDArray[np.uint8], documents: list[dict[str, Any]], deadline: Deadline
     ) -> None:
-        """Put an explanation into each answer that has a label. Raises Problem (429)."""
-        with self.gate.explain():
-            for canvas, document in zip(canvases, documents, strict=True):
-                if document["label"]:
-                    document["explanation"] = await self._slowly(heat, served, canvas, document["label"], deadline)
+        """Put an explanation into each answer that has a label. To be called inside of `gate.explain`."""
+        for canvas, document in zip(canvases, documents, strict=True):
+            if document["label"]:
+                document["explanation"] = await self._slowly(heat, served, canvas, document["label"], deadline)
 
     async def neighbours(
         self, served: Served, canvases: NDArray[np.uint8], documents: list[dict[str, Any]], count: int
     ) -> None:
-        """Put the nearest training pictures into each answer. Raises Problem (429)."""
-        with self.gate.explain():
-            found = await self._slowly(alike, served, canvases, count)
+        """Put the nearest training pictures into each answer. To be called inside of `gate.explain`."""
+        found = await self._slowly(alike, served, canvases, count)
         for document, some in zip(documents, found, strict=True):
             document["neighbours"] = some
 
@@ -182,10 +193,10 @@ class Engine:
             try:
                 async with self.in_time() as deadline:
                     if isinstance(given, np.ndarray):
-                        job = served.batcher.submit(given)
+                        parts: list[Part] = [(partial(_same, part), len(part)) for part in self._parts(given)]
                     else:
-                        job = served.batcher.submit_later(self._decoder(served, given, deadline), len(given))
-                    found = await asyncio.wrap_future(job)
+                        parts = self._decoders(served, given, deadline)
+                    found = await self._run(served, parts)
             except Exception:  # noqa: BLE001 - nobody waits for it; a shadow that fails is counted, whatever the cause
                 self.metrics.shadow_failed(served.name)
                 return

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from lightmeter.runners import cores
 from lightmeter.serving.problems import Problem
 
+_STANDING = 2  # queues of requests within whose answers a full one must be half empty, or an overload begins
 _ENOUGH = 20  # requests by which it is judged whether an overload is over, or else:
 _LONG = 10  # so many times `calm_seconds`
 
@@ -30,7 +31,8 @@ def turned_away(workers: int, places: int) -> float:
 class Limits:
     """Bounds of one server; each that is met has its own answer.
 
-    At worst `held` bytes of requests lie in memory at once, and besides them what `workers` pictures of `pixels` pixels
+    At worst `held` bytes of requests lie in memory at once (twice that where pictures are copied out of requests of /v2
+    at the same moment), and besides them what `workers` pictures of `pixels` pixels
     take while they are decoded: up to 16 bytes a pixel, where there is transparency.
 
     Attributes:
@@ -42,7 +44,6 @@ class Limits:
         workers: requests that are decoded at once.
         waiting: requests that may wait for their answer besides those; beyond it 429. So many absorb a burst. Where
             they do not suffice, half as many as are worked on may wait, until few are turned away: see `Gate`.
-        standing_seconds: for which a full queue may be emptied by half before that begins.
         calm_seconds: after which that is looked at, again and again.
         arriving: requests that may be under way in all, those that still arrive too; beyond it 429.
         held: bytes of them all; beyond it 429.
@@ -65,7 +66,6 @@ class Limits:
     explained: int = 4
     workers: int = field(default_factory=cores)
     waiting: int = 16
-    standing_seconds: float = 0.2
     calm_seconds: float = 1.0
     arriving: int = 192
     held: int = 256 * 1024 * 1024
@@ -81,9 +81,7 @@ class Limits:
     def __post_init__(self) -> None:
         assert min(self.body, self.json, self.images, self.pixels, self.workers, self.held, self.batch) > 0, self
         assert min(self.arriving, self.explaining, self.read_seconds, self.answer_seconds, self.calm_seconds) > 0, self
-        assert (
-            min(self.waiting, self.standing_seconds, self.batch_seconds, self.reload_seconds, self.drain_seconds) >= 0
-        ), self
+        assert min(self.waiting, self.batch_seconds, self.reload_seconds, self.drain_seconds) >= 0, self
 
 
 class Gate:
@@ -94,7 +92,7 @@ class Gate:
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits, self._clock = limits, clock
-        self._stands: float | None = None  # since when the queue was full and has not become half empty; None without
+        self._left: int | None = None  # requests that went since the queue was full and not yet half empty; else None
         self._since: float | None = None  # since when an overload is looked at; None without one
         self._asked = self._refused = 0  # since then
         self._few = limits.workers + min(limits.waiting, (limits.workers + 1) // 2)
@@ -107,9 +105,10 @@ class Gate:
         """Requests that may be inside now.
 
         A queue that empties again absorbs a burst and costs little; one that stands makes everybody wait and helps
-        nobody. So where it was full and then not half empty for a while, there may wait no more than keep the workers
-        busy, and who is let in is served nearly as fast as without load. So few places turn some away at any load; once
-        they turn away fewer than they would if as many were asked as can be answered, the whole queue is open again.
+        nobody. So where it was full and is not half empty by the time that two queues of requests were answered, there
+        may wait no more than keep the workers busy, and who is let in is served nearly as fast as without load. So few
+        places turn some away at any load; once they turn away fewer than they would if as many were asked as can be
+        answered, the whole queue is open again.
 
         Source: the distinction is that of K. Nichols and V. Jacobson, "Controlling queue delay", 2012.
         """
@@ -155,8 +154,8 @@ class Gate:
         self._asked += 1
         self._refused += full
         if full:
-            if self._since is None and self._stands is None:
-                self._stands = self._clock()
+            if self._since is None and self._left is None:
+                self._left = 0
             raise self._full(f"{self.inside} requests are inside already.")
         self.inside += 1
         self.let_in += 1
@@ -164,14 +163,14 @@ class Gate:
             yield
         finally:
             self.inside -= 1
-            if 2 * self.inside <= self.room:
-                self._stands = None
+            if self._left is not None:
+                self._left = self._left + 1 if 2 * self.inside > self.room else None
 
     def _look(self) -> None:
         """Begin an overload where the queue stands, and end one that is over."""
         if self._since is None:
-            if self._stands is not None and self._clock() - self._stands >= self._limits.standing_seconds:
-                self._since, self._stands, self._asked, self._refused = self._clock(), None, 0, 0
+            if self._left is not None and self._left >= _STANDING * self.room:
+                self._since, self._left, self._asked, self._refused = self._clock(), None, 0, 0
             return
         passed = self._clock() - self._since
         if passed < self._limits.calm_seconds or (self._asked < _ENOUGH and passed < _LONG * self._limits.calm_seconds):

@@ -59,12 +59,14 @@ def routes(engine: Engine) -> APIRouter:
         """What a model takes and gives."""
         return JSONResponse(metadata(name, versioned(name, number).bundle))
 
-    @router.get("/models/{name}/ready", responses={404: PROBLEMS[404]})
-    @router.get("/models/{name}/versions/{number}/ready", responses={404: PROBLEMS[404]})
+    @router.get("/models/{name}/ready", responses={404: PROBLEMS[404], 503: PROBLEMS[503]})
+    @router.get("/models/{name}/versions/{number}/ready", responses={404: PROBLEMS[404], 503: PROBLEMS[503]})
     async def model_ready(name: str, number: str | None = None) -> JSONResponse:
         """Whether a model answers."""
         versioned(name, number)
-        return JSONResponse({"name": name, "ready": engine.ready})
+        if not engine.ready:
+            raise Problem(503, "not_ready", "The server is stopping.")
+        return JSONResponse({"name": name, "ready": True})
 
     @router.post("/models/{name}/infer", responses=PROBLEMS, openapi_extra=_INFER)
     @router.post("/models/{name}/versions/{number}/infer", responses=PROBLEMS, openapi_extra=_INFER)
@@ -79,14 +81,18 @@ def routes(engine: Engine) -> APIRouter:
                     asked = await asyncio.to_thread(
                         parse, body, length, served.bundle, most=limits.images, most_json=limits.json
                     )
+                    del body  # what is asked of it was copied
                     if asked.canvases is None:
                         pictures = [(str(place), data) for place, data in enumerate(asked.images)]
                         found = await engine.answer(served, pictures, deadline)
                     else:
                         found = await engine.run(served, asked.canvases)
+        predictions = served.predictor.read([""] * len(found.logits), found.logits, topk=1)
+        labels = [one.label for one in predictions if one.label is not None]
+        if len(labels) < len(predictions):  # a tensor cannot say so
+            raise Problem(500, "internal", "The model's answer to a picture is not finite.")
         shares = probabilities(found.logits, served.bundle.temperature)
-        labels = [served.bundle.classes[index] for index in shares.argmax(axis=1)]
-        abstain = shares.max(axis=1) < served.bundle.abstain_below
+        abstain = np.array([one.abstain for one in predictions], bool)
         outputs: dict[str, NDArray[np.float32 | np.bool_] | list[str]] = {
             "probabilities": shares.astype(np.float32),
             "logits": found.logits,

@@ -42,7 +42,9 @@ class PredictionModel(BaseModel):
 
 
 class TimingsModel(BaseModel):
-    """Milliseconds that a request spent being decoded, waiting for its turn, and in the graph, with its neighbours."""
+    """Milliseconds that a request spent being decoded, waiting for its turn (and for neighbours to be decoded), and in
+    the graph, with its neighbours. Of a request that is run in several parts, those of the slowest in each.
+    """
 
     decode_ms: float
     queue_ms: float

@@ -195,7 +195,10 @@ class Shelf:
         except OSError:
             self.failures[name] = "its folder cannot be read."
             return None
-        if found in (old.stamp, self._refused.get(name)):
+        if found == old.stamp:
+            self.failures.pop(name, None)  # what is served lies there, whatever did meanwhile
+            return None
+        if found == self._refused.get(name):
             return None
         try:
             return Served.load(name, path, limits, by=old.by, before=old.chosen)

@@ -74,7 +74,8 @@ class Shell:
         except Exception:  # noqa: BLE001 - the last line before the client: logged whole, answered without details
             _LOG.exception("a request failed")
             if not status:
-                await Problem(500, "internal", "The server failed.").response()(scope, receive, watch)
+                failed = Problem(500, "internal", "The server failed.")
+                await failed.response(protocol_v2=scope["path"].startswith("/v2"))(scope, receive, watch)
         finally:
             seconds = time.perf_counter() - started
             self.metrics.request(scope["path"], status, seconds)

@@ -19,7 +19,7 @@ from lightmeter.verbs.predict import Predictor
 from lightmeter.verbs.verify import probabilities
 
 _PATCHES = 8  # patches in a row; each covers two of them, so that neighbours overlap
-_AT_ONCE = 8  # as many as a server runs at once, or its memory would grow with the first explanation
+_AT_ONCE = 4  # as many as a server runs at once, or its memory would grow with the first explanation
 _SHOWN = 448  # pixels of a side at least, where a heat map is drawn over its picture
 _OPAQUE = 0.55
 

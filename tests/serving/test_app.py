@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import io
 import json
 import random
@@ -24,7 +25,7 @@ from lightmeter.nouns.bundle import CARD, Bundle, write_card
 from lightmeter.serving import engine as module
 from lightmeter.serving.app import create_app
 from lightmeter.serving.limits import Limits
-from lightmeter.serving.problems import CODES
+from lightmeter.serving.problems import CODES, Problem
 from lightmeter.verbs.predict import predict
 from tests.bundles import CLASSES, picture, with_examples
 from tests.serving.clients import Client, shelf
@@ -111,6 +112,34 @@ def test_one_bad_file_refuses_the_request_and_is_named(client: Client) -> None:
     document = problem(client.post("/v1/predict", files=files), 422, "undecodable")
     assert [error["file"] for error in document["errors"]] == ["2.jpg"]
     assert "1 of 4" in document["detail"]
+
+
+def test_bad_files_of_a_request_that_is_run_in_parts_are_all_named(client: Client) -> None:
+    bad = {0, 7, 10}
+    files = [("file", (f"{n}.jpg", picture(n) if n not in bad else picture(n)[:300], "image/jpeg")) for n in range(11)]
+    document = problem(client.post("/v1/predict", files=files), 422, "undecodable")
+    assert [error["file"] for error in document["errors"]] == ["0.jpg", "7.jpg", "10.jpg"]
+    assert "3 of 11" in document["detail"]
+
+
+def test_an_empty_file_among_others_is_named_not_passed_over(client: Client) -> None:
+    files = [("file", ("a.jpg", picture(), "image/jpeg")), ("file", ("b.jpg", b"", "image/jpeg"))]
+    document = problem(client.post("/v1/predict", files=files), 422, "undecodable")
+    assert [error["file"] for error in document["errors"]] == ["b.jpg"]
+
+
+def test_refused_pictures_do_not_stay_in_memory_until_the_collector_comes(client: Client) -> None:
+    client.post("/v1/predict", content=b"no picture", headers=JPEG)
+    gc.collect()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        for _ in range(5):
+            problem(client.post("/v1/predict", content=b"no picture", headers=JPEG), 415, "unsupported_type")
+        gc.collect()
+        assert not [found for found in gc.garbage if isinstance(found, Problem)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
 
 
 def test_an_answer_is_explained_where_that_is_asked(client: Client, bundle: Bundle) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import time
+import weakref
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +86,9 @@ def test_a_cancelled_job_leaves_the_queue_and_the_others_are_answered() -> None:
     first = batcher.submit(canvases(1))
     assert runner.entered.acquire(timeout=10)
     gone, kept = batcher.submit(canvases(2)), batcher.submit(canvases(3))
+    assert batcher.waiting == 2
     assert gone.cancel()
+    assert batcher.waiting == 1
     runner.go.release()
     runner.go.release()
     assert first.result(10).logits[0, 0] == 1
@@ -162,6 +168,77 @@ def test_canvases_are_made_where_they_are_run_and_one_that_fails_fails_alone() -
         wrong.result(10)
     assert runner.sizes == [1, 3] and made_by == ["lightmeter-batcher-0"]
     batcher.close()
+
+
+def test_what_one_thread_made_while_the_graph_ran_is_one_batch_with_what_others_made() -> None:
+    runner = Held()
+    batcher = Batcher(runner, largest=8, lanes=1, workers=4)
+    first = batcher.submit(canvases(1))
+    assert runner.entered.acquire(timeout=10)
+    later = [batcher.submit(canvases(value)) for value in (2, 3, 4, 5)]
+    while len(batcher._made) < 4:
+        time.sleep(0.001)
+    for _ in range(2):
+        runner.go.release()
+    assert [job.result(10).logits[0, 0] for job in [first, *later]] == [1, 2, 3, 4, 5]
+    assert runner.sizes == [1, 4]
+    batcher.close()
+
+
+def test_what_is_cancelled_after_it_was_made_is_not_run() -> None:
+    runner = Held()
+    batcher = Batcher(runner, lanes=1, workers=2)
+    first = batcher.submit(canvases(1))
+    assert runner.entered.acquire(timeout=10)
+    second = batcher.submit(canvases(2))
+    while not batcher._made:
+        time.sleep(0.001)
+    assert second.cancel() and not batcher.waiting
+    runner.go.release()
+    assert first.result(10).logits[0, 0] == 1
+    batcher.close()
+    assert runner.sizes == [1]
+
+
+def test_a_closed_batcher_answers_what_is_still_to_be_made() -> None:
+    runner = Held()
+    batcher = Batcher(runner, largest=1, lanes=1, workers=2)
+    jobs = [batcher.submit_later(partial(canvases, value), 1) for value in range(5)]
+    batcher.retire()
+    for _ in jobs:
+        runner.go.release()
+    batcher.close()
+    assert [job.result(0).logits[0, 0] for job in jobs] == list(range(5))
+
+
+def test_nothing_that_was_sent_stays_behind() -> None:
+    class Sent:
+        """What a client sent."""
+
+        def __call__(self) -> NDArray[np.uint8]:
+            return canvases(1)
+
+    class Bad(Sent):
+        def __call__(self) -> NDArray[np.uint8]:
+            raise ValueError("no picture")
+
+    batcher = Batcher(lambda pixels: np.zeros((len(pixels), 2), np.float32))
+    gc.collect()
+    gc.disable()
+    try:
+        for kind in (Sent, Bad):
+            sent = kind()
+            left = weakref.ref(sent)
+            job = batcher.submit_later(sent, 1)
+            assert (job.exception(10) is None) == (kind is Sent)
+            del sent, job
+            until = time.monotonic() + 10
+            while left() is not None and time.monotonic() < until:  # until its thread waits again
+                time.sleep(0.001)
+            assert left() is None
+    finally:
+        gc.enable()
+        batcher.close()
 
 
 def test_more_threads_than_lanes_make_canvases_while_the_graph_runs() -> None:

@@ -178,13 +178,13 @@ def test_shadows_are_as_few_as_there_are_workers_and_decode_nothing_twice(
     shelf = both(pair, shadows={"b": 1.0})
     shadow, waiting = shelf.get("b"), []
 
-    def never(canvases: Any) -> Any:
+    def never(make: Any, count: int) -> Any:
         from concurrent.futures import Future
 
         waiting.append(Future())
         return waiting[-1]
 
-    monkeypatch.setattr(shadow.batcher, "submit", never)
+    monkeypatch.setattr(shadow.batcher, "submit_later", never)
     monkeypatch.setattr(shadow, "canvas", None)
     with Client(create_app(shelf, limits=Limits(workers=2, answer_seconds=1.0))) as client:
         assert [ask(client)["model"] for _ in range(5)] == ["a"] * 5
