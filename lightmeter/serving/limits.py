@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from lightmeter.runners import cores
 from lightmeter.serving.problems import Problem
 
-_STANDING = 2  # queues of requests within whose answers a full one must be half empty, or an overload begins
+_STANDING = 0.75  # of the room: a full queue must be below that by the time that one queue was answered
 _ENOUGH = 20  # requests by which it is judged whether an overload is over, or else:
 _LONG = 10  # so many times `calm_seconds`
 
@@ -92,7 +92,7 @@ class Gate:
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits, self._clock = limits, clock
-        self._left: int | None = None  # requests that went since the queue was full and not yet half empty; else None
+        self._left: int | None = None  # requests that went since the queue was full, while it stands; else None
         self._since: float | None = None  # since when an overload is looked at; None without one
         self._asked = self._refused = 0  # since then
         self._few = limits.workers + min(limits.waiting, (limits.workers + 1) // 2)
@@ -105,10 +105,10 @@ class Gate:
         """Requests that may be inside now.
 
         A queue that empties again absorbs a burst and costs little; one that stands makes everybody wait and helps
-        nobody. So where it was full and is not half empty by the time that two queues of requests were answered, there
-        may wait no more than keep the workers busy, and who is let in is served nearly as fast as without load. So few
-        places turn some away at any load; once they turn away fewer than they would if as many were asked as can be
-        answered, the whole queue is open again.
+        nobody. So where it was full and is not a quarter empty by the time that as many as it holds were answered,
+        there may wait no more than keep the workers busy, and who is let in is served nearly as fast as without load.
+        So few places turn some away at any load; once they turn away fewer than they would if as many were asked as can
+        be answered, the whole queue is open again.
 
         Source: the distinction is that of K. Nichols and V. Jacobson, "Controlling queue delay", 2012.
         """
@@ -164,12 +164,12 @@ class Gate:
         finally:
             self.inside -= 1
             if self._left is not None:
-                self._left = self._left + 1 if 2 * self.inside > self.room else None
+                self._left = self._left + 1 if self.inside > _STANDING * self.room else None
 
     def _look(self) -> None:
         """Begin an overload where the queue stands, and end one that is over."""
         if self._since is None:
-            if self._left is not None and self._left >= _STANDING * self.room:
+            if self._left is not None and self._left >= self.room:
                 self._since, self._left, self._asked, self._refused = self._clock(), None, 0, 0
             return
         passed = self._clock() - self._since

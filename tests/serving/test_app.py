@@ -211,7 +211,8 @@ def test_pixels_are_limited_by_what_would_be_decoded(bundle: Bundle) -> None:
         assert "60,000" in answer.json()["detail"]
 
 
-def test_nothing_is_decoded_once_nobody_waits(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("batch", [4, 1])
+def test_nothing_is_decoded_once_nobody_waits(bundle: Bundle, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     some = shelf(bundle)
     begun, go = [], threading.Event()
 
@@ -221,7 +222,7 @@ def test_nothing_is_decoded_once_nobody_waits(bundle: Bundle, monkeypatch: pytes
         return np.zeros((24, 24, 3), np.uint8)
 
     monkeypatch.setattr(some.get("model"), "canvas", slow)
-    with Client(create_app(some, limits=Limits(workers=1, answer_seconds=0.3))) as client:
+    with Client(create_app(some, limits=Limits(workers=1, batch=batch, answer_seconds=0.3))) as client:
         files = [("file", (f"{n}.jpg", picture(n), "image/jpeg")) for n in range(4)]
         problem(client.post("/v1/predict", files=files), 504, "deadline")
         go.set()

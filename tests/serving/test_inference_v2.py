@@ -47,6 +47,39 @@ def test_the_server_and_its_models_describe_themselves(client: Client, bundle: B
         assert client.get(path).json()["code"] == "no_model"
 
 
+def test_a_server_that_is_about_to_stop_says_that_its_models_are_not_ready(bundle: Bundle) -> None:
+    app = create_app(shelf(bundle))
+    with Client(app) as client:
+        app.state.engine.ready = False
+        for path in ("/v2/health/ready", "/v2/models/model/ready"):
+            answer = client.get(path)
+            assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+            assert answer.json()["error"]
+
+
+def test_an_answer_that_is_not_finite_is_no_label(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    some = shelf(bundle)
+    batcher = some.get("model").batcher
+    monkeypatch.setattr(batcher, "_runner", lambda pixels: np.full((len(pixels), len(CLASSES)), np.nan, np.float32))
+    with Client(create_app(some)) as client:
+        answer = client.post("/v2/models/model/infer", json=request())
+        assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+        (prediction,) = client.post("/v1/predict", content=picture()).json()["predictions"]
+        assert (prediction["label"], prediction["abstain"]) == (None, True)
+
+
+def test_what_fails_unforeseen_is_said_as_its_clients_expect(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(pixels: Any) -> Any:
+        raise RuntimeError("/secret/path")
+
+    some = shelf(bundle)
+    monkeypatch.setattr(some.get("model").batcher, "_runner", broken)
+    with Client(create_app(some)) as client:
+        answer = client.post("/v2/models/model/infer", json=request())
+        assert (answer.status_code, answer.json()["error"]) == (500, "The server failed.")
+        assert "secret" not in answer.text
+
+
 def test_pictures_in_json_get_what_predict_says(client: Client, bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(picture(1))
     (expected,) = predict(bundle, [tmp_path / "x.jpg"])

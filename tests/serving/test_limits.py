@@ -41,7 +41,7 @@ def overloaded(gate: Gate) -> None:
     with ExitStack() as inside:
         for _ in range(gate.room - 1):
             inside.enter_context(gate.enter())
-        for _ in range(2 * gate.room):
+        for _ in range(gate.room):
             with gate.enter():  # the last place, again and again
                 assert refused(gate)
         assert refused(gate)
@@ -54,7 +54,7 @@ def test_a_burst_may_wait_but_where_more_come_than_can_be_answered_few_may() -> 
     with ExitStack() as inside:
         for _ in range(17):
             inside.enter_context(gate.enter())
-        for _ in range(2 * 18):
+        for _ in range(18):
             assert gate.room == 18  # what the burst brought may yet be answered
             with gate.enter():
                 assert refused(gate)
@@ -72,12 +72,11 @@ def test_a_burst_may_wait_but_where_more_come_than_can_be_answered_few_may() -> 
     assert Gate(Limits(workers=2, waiting=0)).room == 2
 
 
-def test_a_full_queue_that_is_half_empty_soon_is_no_overload() -> None:
+def test_a_full_queue_that_is_a_quarter_empty_soon_is_no_overload() -> None:
     gate = Gate(Limits(workers=2, waiting=16))
     with ExitStack() as slow, ExitStack() as soon:
-        for _ in range(9):
-            slow.enter_context(gate.enter())
-            soon.enter_context(gate.enter())
+        for number in range(18):
+            (soon if number < 5 else slow).enter_context(gate.enter())
         assert refused(gate)
         soon.close()
         for _ in range(100):
@@ -145,8 +144,8 @@ def test_what_can_be_answered_is_let_in(load: float, workers: int) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("seconds", [0.005, 0.2])
-def test_a_machine_that_stands_still_for_a_moment_turns_hardly_any_away(workers: int, seconds: float) -> None:
-    assert served(0.75, 20_000, workers, seconds=seconds, stands_still=7.0)[0] < 0.02
+def test_a_machine_that_stands_still_for_a_moment_turns_few_away(workers: int, seconds: float) -> None:
+    assert served(0.75, 20_000, workers, seconds=seconds, stands_still=18.0)[0] < 0.05
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])

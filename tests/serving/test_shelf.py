@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from lightmeter.errors import UsageError
 from lightmeter.nouns.bundle import LOGITS, Bundle
@@ -194,6 +197,30 @@ def test_shadows_are_as_few_as_there_are_workers_and_decode_nothing_twice(
             time.sleep(0.05)
         assert counted in client.get("/metrics").text
     assert len(waiting) == 2
+
+
+def test_all_bundles_together_decode_no_more_at_once_than_there_are_workers(
+    pair: tuple[Bundle, Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf, lock, inside = both(pair), threading.Lock(), 0
+
+    def slow(data: bytes, *, most: int) -> NDArray[np.uint8]:
+        nonlocal inside
+        with lock:
+            inside += 1
+            seen.append(inside)
+        time.sleep(0.05)
+        with lock:
+            inside -= 1
+        return np.zeros((24, 24, 3), np.uint8)
+
+    seen: list[int] = []
+    for name in "ab":
+        monkeypatch.setattr(shelf.get(name), "canvas", slow)
+    with Client(create_app(shelf, limits=Limits(workers=1))) as client, ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda turn: ask(client, "ab"[turn % 2]), range(6)))
+    assert [answer["model"] for answer in answers] == list("ababab")
+    assert seen == [1] * 6
 
 
 def test_one_in_use_is_closed_only_afterwards(pair: tuple[Bundle, Bundle]) -> None:
