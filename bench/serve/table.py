@@ -78,7 +78,7 @@ def _against(found: dict[str, Any]) -> str:
                 continue
             theirs, low = f"{_middle(side['values']):.1f}", side["low"]
             ratio, interval = f"**{side['ratio']:.3g}**", f"{low:.3g} to {side['high']:.3g}"
-            if min(side["values"]) < 1:  # less is not looked for, so that there is a bound and no ratio
+            if _middle(side["values"]) < 1:  # less is not looked for, so that there is a bound and no ratio
                 low = min(sides["ours"]["values"]) / max(1.0, *side["values"])
                 theirs, ratio, interval = "under 1", f"**over {low:.3g}**", ""
             verdict = "cleared" if low >= found["marks"][name] else "missed"
