@@ -105,10 +105,10 @@ class Gate:
         """Requests that may be inside now.
 
         A queue that empties again absorbs a burst and costs little; one that stands makes everybody wait and helps
-        nobody. So where it was full and is not a quarter empty by the time that as many as it holds were answered,
-        there may wait no more than keep the workers busy, and who is let in is served nearly as fast as without load.
-        So few places turn some away at any load; once they turn away fewer than they would if as many were asked as can
-        be answered, the whole queue is open again.
+        nobody. So where it was full and is not a quarter empty by the time that as many as it holds were
+        answered, there may wait no more than keep the workers busy, and who is let in does not wait behind a
+        queue. So few places turn some away at any load; once they turn away fewer than they would if as many
+        were asked as can be answered, the whole queue is open again.
 
         Source: the distinction is that of K. Nichols and V. Jacobson, "Controlling queue delay", 2012.
         """
