@@ -64,7 +64,7 @@ def create_app(
         title="Lightmeter", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan, debug=False
     )
     app.state.engine = engine  # for whoever runs the server, to say that it is about to stop
-    app.add_middleware(Shell, metrics=engine.metrics, keys=keys, log=log)
+    app.add_middleware(Shell, metrics=engine.metrics, gate=engine.gate, keys=keys, log=log)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _parameter)

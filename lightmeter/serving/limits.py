@@ -146,6 +146,23 @@ class Gate:
             self.arriving -= 1
             self.held -= own
 
+    def meet(self) -> None:
+        """Turn a request away before anything of it was read, where an overload stands and there is no place.
+
+        Most requests are turned away then, and should cost those who are answered as little as possible. Without an
+        overload there may be a place by the time that a request has come whole.
+
+        Raises:
+            Problem: 429.
+        """
+        if self._since is None or self.inside < self.room:
+            return
+        self._look()
+        if self.inside >= self.room:
+            self._asked += 1
+            self._refused += 1
+            raise self._full(f"{self.inside} requests are inside already.")
+
     @contextmanager
     def enter(self) -> Iterator[None]:
         """Hold one place for the block. Raises Problem (429) where there is none."""

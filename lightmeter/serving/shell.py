@@ -1,4 +1,6 @@
-"""The outermost layer of the server: keys, headers, counters and the log of every request; it meets every exception."""
+"""The outermost layer of the server: keys, the gate, headers, counters and the log of every request; it meets every
+exception.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lightmeter.serving.keys import Keys
+from lightmeter.serving.limits import Gate
 from lightmeter.serving.metrics import Metrics
 from lightmeter.serving.problems import Problem
 
@@ -35,6 +38,7 @@ class Shell:
     """ASGI middleware.
 
     Args:
+        gate: asked about every request that wants a model to run.
         keys: who may ask anything but `OPEN`.
         log: told of every request that was answered.
     """
@@ -43,10 +47,11 @@ class Shell:
         self,
         app: ASGIApp,
         metrics: Metrics,
+        gate: Gate,
         keys: Keys | None = None,
         log: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        self.app, self.metrics, self.keys, self.log = app, metrics, keys, log
+        self.app, self.metrics, self.gate, self.keys, self.log = app, metrics, gate, keys, log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on; whatever escapes from it becomes a 500 without details."""
@@ -68,6 +73,8 @@ class Shell:
             if self.keys is not None and scope["path"] not in OPEN and not scope["path"].startswith(_OPEN_BELOW):
                 holder = self.keys.admit(Headers(scope=scope))
                 self.keys.spend(holder)
+            if scope["method"] == "POST":  # the only requests for work
+                self.gate.meet()
             await self.app(scope, receive, watch)
         except Problem as problem:
             await problem.response(protocol_v2=scope["path"].startswith("/v2"))(scope, receive, watch)

@@ -21,7 +21,11 @@ WHOLE = b"GET / HTTP/1.1\r\nHost: server\r\n\r\n"
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Read the whole body, take longer than a head may, and answer; of /much at once, and much."""
+    """Read the whole body, take longer than a head may, and answer; of /much and /full at once."""
+    if scope["path"] == "/full":
+        await send({"type": "http.response.start", "status": 429, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"no"})
+        return
     if scope["path"] == "/much":
         length = [(b"content-length", str(MUCH).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": length})
@@ -90,6 +94,19 @@ def test_neither_a_slow_body_nor_a_slow_answer_is_cut(client: socket.socket) -> 
         time.sleep(SECONDS / 2)
         client.sendall(b"x")
     assert answer(client).startswith(b"HTTP/1.1 200")
+    client.sendall(WHOLE)
+    assert answer(client).startswith(b"HTTP/1.1 200")
+
+
+def test_a_connection_goes_on_after_a_body_that_was_not_read(client: socket.socket) -> None:
+    body = bytes(2_000_000)
+    for _ in range(2):
+        client.sendall(b"POST /full HTTP/1.1\r\nHost: server\r\nContent-Length: %d\r\n\r\n" % len(body))
+        client.sendall(body)
+        found = b""
+        while not found.endswith(b"\r\n\r\nno"):
+            found += client.recv(1000)
+        assert found.startswith(b"HTTP/1.1 429")
     client.sendall(WHOLE)
     assert answer(client).startswith(b"HTTP/1.1 200")
 

@@ -156,6 +156,59 @@ def test_under_overload_all_that_can_be_answered_is_and_at_once(load: float, wor
     assert (1 - share) * load > 0.9
 
 
+def test_under_overload_alone_requests_are_turned_away_before_they_have_come() -> None:
+    now = 100.0
+    gate = Gate(Limits(workers=1, waiting=8, calm_seconds=1.0), clock=lambda: now)
+    with ExitStack() as inside:
+        for _ in range(gate.room):
+            inside.enter_context(gate.enter())
+        gate.meet()  # a full queue alone may have a place once it has come
+    overloaded(gate)
+    gate.meet()
+    with ExitStack() as inside:
+        for _ in range(gate.room):
+            inside.enter_context(gate.enter())
+        now += 2.0
+        for _ in range(30):  # they count as refused: else the overload were over, though most are turned away
+            with pytest.raises(Problem) as caught:
+                gate.meet()
+        assert (caught.value.status, caught.value.code) == (429, "overloaded")
+        now += 2.0
+        with pytest.raises(Problem):
+            gate.meet()
+    now += 2.0
+    for _ in range(30):
+        assert not refused(gate)
+    now += 2.0
+    assert not refused(gate)
+    assert gate._since is None
+
+
+def test_under_overload_the_body_is_not_read(bundle: Bundle) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        raise AssertionError("read")
+        yield b""
+
+    async def ask() -> None:
+        app = create_app(shelf(bundle), limits=Limits(workers=1, waiting=8))
+        gate = app.state.engine.gate
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
+            overloaded(gate)
+            with ExitStack() as inside:
+                for _ in range(gate.room):
+                    inside.enter_context(gate.enter())
+                for path in ("/v1/predict", "/v2/models/model/infer"):
+                    found = await client.post(path, content=body(), headers={"Content-Type": "image/jpeg"})
+                    assert (found.status_code, found.json()["code"]) == (429, "overloaded")
+                    assert found.headers["Retry-After"] == "1"
+                    assert ("error" in found.json()) == path.startswith("/v2")
+                assert (await client.get("/v1/models")).status_code == 200
+            answered = await client.post("/v1/predict", content=picture(), headers={"Content-Type": "image/jpeg"})
+            assert answered.status_code == 200
+
+    asyncio.run(ask())
+
+
 def test_a_place_is_given_back_when_its_holder_fails() -> None:
     gate = Gate(Limits(workers=1, waiting=0))
     with pytest.raises(ValueError, match="x"), gate.enter():
