@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import io
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +13,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from lightmeter import __version__
 from lightmeter.errors import BadImageError, ForeignImageError
 from lightmeter.serving.batcher import Answer
+from lightmeter.serving.extras import alike, heat
 from lightmeter.serving.limits import Deadline, Gate, Limits
-from lightmeter.serving.memory import Rest, give_back
+from lightmeter.serving.memory import Rest, give_back, settle
 from lightmeter.serving.metrics import Metrics
 from lightmeter.serving.problems import Problem
 from lightmeter.serving.shelf import Served, Shelf
@@ -215,6 +213,7 @@ class Engine:
                     self.shelf.exchange(new)
                     self.metrics.bundle(name, new.bundle.seal)
                     self.metrics.reloads(name, "done")
+                    settle()
                 elif self.shelf.failures.get(name) not in (None, known):
                     self.metrics.reloads(name, "refused")
 
@@ -229,32 +228,6 @@ class Engine:
 
     async def _slowly(self, job: Callable[..., Result], *given: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._apart, job, *given)
-
-
-def heat(served: Served, canvas: NDArray[np.uint8], label: str, deadline: Deadline) -> dict[str, str]:
-    """An ExplanationModel's fields. Raises Problem (504)."""
-    deadline.check()
-    found = served.explainer.explain(canvas, label, between=deadline.check)
-    stream = io.BytesIO()
-    Image.fromarray((found.heat * 255).round().astype(np.uint8)).save(stream, "PNG")
-    return {"label": label, "method": found.method, "heat_png": base64.b64encode(stream.getvalue()).decode()}
-
-
-def alike(served: Served, canvases: NDArray[np.uint8], count: int) -> list[list[dict[str, Any]]]:
-    """For each canvas the fields of its NeighbourModels."""
-    assert served.neighbours is not None
-    return [
-        [
-            {
-                "id": one.id,
-                "label": one.label,
-                "similarity": round(one.similarity, 4),
-                "picture_png": base64.b64encode(served.neighbours.picture(one.row)).decode(),
-            }
-            for one in some
-        ]
-        for some in served.neighbours.nearest(canvases, count)
-    ]
 
 
 def decode(served: Served, images: Images, most: int, deadline: Deadline) -> NDArray[np.uint8]:

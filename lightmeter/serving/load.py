@@ -102,7 +102,6 @@ async def level(
     seen, gate = _Seen(), asyncio.Semaphore(_MOST_OPEN)
 
     async def one(due: float) -> None:
-        await asyncio.sleep(max(0.0, due - time.perf_counter()))
         async with gate:
             try:
                 async with asyncio.timeout(_TIMEOUT):
@@ -119,7 +118,11 @@ async def level(
             seen.failed += 1
 
     began = time.perf_counter()
-    await asyncio.gather(*(one(began + at) for at in _arrivals(rate, seconds, seed)))
+    async with asyncio.TaskGroup() as under_way:
+        for at in _arrivals(rate, seconds, seed):
+            # One after another: to begin with a task for each would hold up the first by as long as that takes.
+            await asyncio.sleep(max(0.0, began + at - time.perf_counter()))
+            under_way.create_task(one(began + at))
     for _, writer in idle:
         writer.close()
     count = len(seen.right) + len(seen.refused) + seen.failed

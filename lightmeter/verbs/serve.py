@@ -67,7 +67,7 @@ def serve(
         from lightmeter.serving.connections import patient
         from lightmeter.serving.keys import Keys
         from lightmeter.serving.limits import Limits
-        from lightmeter.serving.memory import hold_little
+        from lightmeter.serving.memory import hold_little, settle
         from lightmeter.serving.shelf import Served, Shelf
         from lightmeter.serving.stopping import Stopping
     except ImportError as error:
@@ -111,6 +111,7 @@ def serve(
                 missing = "there is no TLS" if keys else "there are no keys (--api-key-file) and no TLS"
                 progress.say(f"Warning: whoever reaches this machine at {host} can try; {missing}.")
 
+    settle()
     try:
         with _quiet_end():
             Announcing(config, app.state.engine).run()

@@ -124,6 +124,34 @@ def test_a_level_counts_every_request(address: str) -> None:
         asyncio.run(level("https://127.0.0.1", b"", 1.0, 0.1))
 
 
+def test_requests_are_begun_as_they_come_due() -> None:
+    """Not all at once: a minute of them would hold up the first by as long as it takes to begin with each."""
+    begun: list[int] = []
+    connected = 0
+
+    async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connected
+        connected += 1
+        while await reader.read(100_000):
+            begun.append(len(asyncio.all_tasks()))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+        connected -= 1
+
+    async def ask() -> Level:
+        async with await asyncio.start_server(answered, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            found = await level(f"http://127.0.0.1:{port}", b"small", 100.0, 4.0)
+            while connected:
+                await asyncio.sleep(0.01)
+            return found
+
+    assert asyncio.run(ask()).failed == 0
+    assert len(begun) > 200
+    assert begun[len(begun) // 10] < 100
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_answers_of_known_length_and_in_chunks_are_read_to_their_end(chunked: bool) -> None:
     """Over kept connections, where the second answer is understood only if the first was read whole."""

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
 
-from lightmeter.serving.memory import Rest, give_back, hold_little
+from lightmeter.serving.memory import Rest, give_back, hold_little, settle
 
 
 def resident() -> int:
@@ -72,6 +74,28 @@ def test_what_was_freed_in_pieces_goes_back_to_the_system() -> None:
 def test_elsewhere_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "elsewhere")
     assert give_back() is False and hold_little() is False
+
+
+class Ring:
+    """Refers to itself."""
+
+    def __init__(self) -> None:
+        self.own = self
+
+
+def test_what_is_loaded_is_spared_by_the_collector_and_what_has_gone_is_not_kept() -> None:
+    try:
+        first = Ring()
+        settle()
+        assert not any(one is first for one in gc.get_objects())  # the collector does not go through it any more
+        gone = weakref.ref(first)
+        del first
+        gc.collect()
+        assert gone() is not None
+        settle()
+        assert gone() is None
+    finally:
+        gc.unfreeze()
 
 
 def test_memory_goes_back_at_rest_and_under_lasting_load_at_a_free_moment() -> None:
