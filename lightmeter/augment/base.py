@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lightmeter.errors import RecipeError
@@ -69,6 +70,14 @@ def like(result: Tensor, pixels: Tensor) -> Tensor:
     if pixels.is_floating_point():
         return result
     return result.round_().to(torch.int16).to(pixels.dtype)  # in two steps, each of which has a fast kernel
+
+
+def for_opencv(pixels: Tensor) -> NDArray[Any]:
+    """Pictures [N, S, S, C] on the CPU as OpenCV wants to read and to write them, in the same memory: [N, S, S] of one
+    channel.
+    """
+    array: NDArray[Any] = pixels.numpy()
+    return array[..., 0] if array.shape[3] == 1 else array
 
 
 def each(value: Tensor) -> Tensor:

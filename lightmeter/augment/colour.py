@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cv2
-import numpy as np
 import torch
 from torch import Tensor
 
-from lightmeter.augment.base import BatchContext, Drawn, like, require_share
+from lightmeter.augment.base import BatchContext, Drawn, for_opencv, like, require_share
 
 _LUMA = (0.299, 0.587, 0.114)  # of ITU-R BT.601, as Pillow's grey
 
@@ -53,11 +52,11 @@ class Colour:
         if pixels.device.type != "cpu":
             return at_once(pixels, matrix, shift, luma), targets
         result = torch.empty_like(pixels)
-        pictures, changed, weights = pixels.numpy(), result.numpy(), luma.tolist()
-        for picture, to, own, factor in zip(pictures, changed, matrix.numpy(), shift.tolist(), strict=True):
-            mean = sum(weight * value for weight, value in zip(weights, cv2.mean(picture), strict=False))
-            own = np.column_stack([own, np.full(channels, factor * mean, np.float32)])
-            to[:] = cv2.transform(picture, own).reshape(picture.shape)
+        pictures = for_opencv(pixels)
+        means = torch.tensor([cv2.mean(picture)[:channels] for picture in pictures]) @ luma
+        matrices = torch.cat([matrix, (shift * means).view(n, 1, 1).expand(n, channels, 1)], dim=2).numpy()
+        for picture, to, own in zip(pictures, for_opencv(result), matrices, strict=True):
+            cv2.transform(picture, own, dst=to)
         return (result.clamp_(0, 255) if result.is_floating_point() else result), targets
 
 

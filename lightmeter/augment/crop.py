@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightmeter.augment.base import BatchContext, Drawn, is_number, like, require, require_share
+from lightmeter.augment.base import BatchContext, Drawn, for_opencv, is_number, like, require, require_share
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,13 @@ class RandomResizedCrop:
         """See `Augmentation`."""
         if pixels.device.type != "cpu":
             return sampled(pixels, drawn["box"]), targets
-        _, height, width, channels = pixels.shape
+        _, height, width, _ = pixels.shape
         result = torch.empty_like(pixels)
-        pictures, cut = pixels.numpy(), result.numpy()
-        for index, (top, left, tall, wide) in enumerate(drawn["box"].tolist()):
-            box = pictures[index, top : top + tall, left : left + wide]
-            # Only whole bytes and float32 come here, both of which OpenCV knows.
-            cut[index] = cv2.resize(box, (width, height)).reshape(height, width, channels)
+        # Only whole bytes and float32 come here, both of which OpenCV knows.
+        for picture, to, (top, left, tall, wide) in zip(
+            for_opencv(pixels), for_opencv(result), drawn["box"].tolist(), strict=True
+        ):
+            cv2.resize(picture[top : top + tall, left : left + wide], (width, height), dst=to)
         return result, targets
 
 

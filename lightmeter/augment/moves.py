@@ -9,7 +9,7 @@ import cv2
 import torch
 from torch import Tensor
 
-from lightmeter.augment.base import BatchContext, Drawn, each, is_number, require, require_share
+from lightmeter.augment.base import BatchContext, Drawn, each, for_opencv, is_number, require, require_share
 from lightmeter.augment.counter import hash_rows
 
 
@@ -91,10 +91,12 @@ class Shift:
 def _mirror(pixels: Tensor, mirrored: Tensor) -> Tensor:
     if pixels.device.type != "cpu":
         return torch.where(each(mirrored), pixels.flip(2), pixels)
-    result = pixels.clone()
-    turned = result.numpy()
-    for index in mirrored.nonzero().flatten().tolist():  # cheaper than gathering them, and putting them back
-        turned[index] = cv2.flip(turned[index], 1).reshape(turned[index].shape)
+    result = torch.empty_like(pixels)
+    for picture, to, turned in zip(for_opencv(pixels), for_opencv(result), mirrored.tolist(), strict=True):
+        if turned:
+            cv2.flip(picture, 1, dst=to)
+        else:
+            to[:] = picture
     return result
 
 
