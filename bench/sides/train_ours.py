@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import resource
 import sys
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from protocol import answer, images_per_second
 from samples import cifar
 
 from lightmeter.augment import compose
+from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.preprocess import Preprocess
 from lightmeter.nouns.recipe import AugmentChoice, ModelChoice, Optimizer, Recipe
 from lightmeter.optim import build_optimizer
@@ -30,14 +31,6 @@ _MODELS = {
     "vgg3": ModelChoice(name="vgg_blocks", options={"blocks": 3, "batchnorm": True}),
     "resnet18": ModelChoice(name="resnet18"),
 }
-
-
-@dataclass
-class Packed:
-    """What the loop reads of a Pack."""
-
-    pixels: np.ndarray[Any, Any]
-    labels: np.ndarray[Any, Any]
 
 
 def main() -> None:
@@ -58,7 +51,8 @@ def main() -> None:
     execution.place(model)
     training_mode(model, ())
     rows, none = np.arange(len(labels)), np.zeros(0, np.int64)
-    packed: Any = Packed(pixels, labels)
+    ids = tuple(map(str, rows))
+    packed = Pack(Path("none"), ids, labels, pixels, ids, (), {}, recipe.preprocess, "", {})
     batches = PixelBatches(packed, rows, none, (), 10, compose(recipe.augment), 0.0, 0, execution.device)
     counters = Counters(remaining=1e15, micro_batch=execution.micro_batch)
     state = State(model, build_optimizer(model, recipe.optimizer), None, counters)

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from lightmeter import __version__
 from lightmeter.errors import BadImageError, ForeignImageError
+from lightmeter.nouns.glibc import give_back
 from lightmeter.serving.batcher import Answer
 from lightmeter.serving.extras import alike, heat
 from lightmeter.serving.limits import Deadline, Gate, Limits
-from lightmeter.serving.memory import Rest, give_back, settle
+from lightmeter.serving.memory import Rest, settle
 from lightmeter.serving.metrics import Metrics
 from lightmeter.serving.problems import Problem
 from lightmeter.serving.shelf import Served, Shelf

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from lightmeter.nouns.glibc import keep_freed
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -40,11 +42,14 @@ class Execution:
 
     @contextlib.contextmanager
     def pool(self) -> Iterator[None]:
-        """A context in which PyTorch uses so many threads; tiny networks are faster, and steadier, on one."""
+        """A context in which PyTorch uses so many threads, and memory again; tiny networks are faster, and steadier, on
+        one.
+        """
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
-            yield
+            with keep_freed():
+                yield
         finally:
             torch.set_num_threads(before)
 

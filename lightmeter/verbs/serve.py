@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightmeter.errors import UsageError
+from lightmeter.nouns.glibc import hold_little
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.verbs.choose_runner import AUTO
 from lightmeter.verbs.verify import bundle_in
@@ -67,7 +68,7 @@ def serve(
         from lightmeter.serving.connections import patient
         from lightmeter.serving.keys import Keys
         from lightmeter.serving.limits import Limits
-        from lightmeter.serving.memory import hold_little, settle
+        from lightmeter.serving.memory import settle
         from lightmeter.serving.shelf import Served, Shelf
         from lightmeter.serving.stopping import Stopping
     except ImportError as error:
