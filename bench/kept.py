@@ -1,4 +1,4 @@
-"""What it is worth to use freed memory again while training: `python -m bench.kept`; the outcome is kept as a record."""
+"""What it is worth to use freed memory again while training: `python -m bench.kept`, which keeps a record."""
 
 from __future__ import annotations
 

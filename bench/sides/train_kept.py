@@ -24,8 +24,8 @@ from lightmeter.optim import build_optimizer
 from lightmeter.recipes import RECIPES, Facts
 from lightmeter.verbs import execution as executions
 from lightmeter.verbs.batches import PixelBatches
+from lightmeter.verbs.execution import Execution
 from lightmeter.verbs.fit import steps, training_mode
-from lightmeter.verbs.measure import measure_training
 from lightmeter.verbs.meter import build_prepared
 from lightmeter.verbs.state import Counters, State
 
@@ -41,7 +41,7 @@ def main() -> None:
     some = torch.from_numpy(pixels[:2000])
     model = build_prepared(recipe, 10, some)
     batch = recipe.batch_size
-    execution, _ = measure_training(model, some[:batch], torch.from_numpy(labels[:batch]), batch, seconds=6.0)
+    execution = Execution("cpu", "float32", "channels_last", batch, torch.get_num_threads())  # the same for both
     execution.place(model)
     training_mode(model, ())
     rows = np.arange(len(labels))
@@ -52,12 +52,11 @@ def main() -> None:
     loop = steps(State(model, build_optimizer(model, recipe.optimizer), None, counters), recipe, batches, execution)
 
     def measure() -> dict[str, Any]:
-        with execution.pool():
-            next(loop)
-            rate = images_per_second(lambda: next(loop).images, seconds)
+        rate = images_per_second(lambda: next(loop).images, seconds)
         return {"value": rate, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
-    answer(measure, batch=batch, execution=execution.document())
+    with execution.pool():  # one for all, as in a training
+        answer(measure, batch=batch, execution=execution.document())
 
 
 if __name__ == "__main__":
