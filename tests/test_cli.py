@@ -62,6 +62,14 @@ class TestValues:
 
 
 class TestMistakes:
+    def test_a_picture_to_load_a_server_with_must_be_there(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["bench-serve", "http://127.0.0.1:1", "--picture", "nowhere.jpg"]) == 2
+        assert "nowhere.jpg cannot be read (No such file or directory)" in capsys.readouterr().err
+
+    def test_a_server_that_answers_nothing_is_an_error(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["bench-serve", "http://127.0.0.1:1", "--rate", "20", "--seconds", "0.5"]) == 2
+        assert "answers none of 20 requests a second: Connect" in capsys.readouterr().err
+
     def test_a_lightmeter_error_is_three_lines_and_code_2(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["data", "check", "digitz"]) == 2
         shown = capsys.readouterr()

@@ -182,9 +182,12 @@ def bench_serve(
     """
     import asyncio
 
-    from lightmeter.serving.load import Level, climb, level, sample, shedding_point
+    from lightmeter.serving.load import Level, climb, level, sample, shedding_point, some_answered
 
-    body = sample() if picture is None else picture.read_bytes()
+    try:
+        body = sample() if picture is None else picture.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{picture} cannot be read ({error.strerror}).", "a picture to send") from error
     progress = open_progress()
 
     def tell(found: Level) -> None:
@@ -194,7 +197,7 @@ def bench_serve(
         )
 
     if rate:
-        levels = [asyncio.run(level(url, body, rate, seconds, key=api_key))]
+        levels = [some_answered(url, asyncio.run(level(url, body, rate, seconds, key=api_key)))]
     else:
         levels = climb(url, body, seconds=seconds, key=api_key, tell=tell)
     point = shedding_point(levels)

@@ -314,7 +314,7 @@ def _show_training(source: str, result: TrainResult) -> None:
     budget = f" of {show.duration(values['budget'])}" if values.get("budget") else ""
     show.pairs(
         (
-            ("took", f"{took}{budget}, {values['epochs']} epochs"),
+            ("took", f"{took}{budget}, {values['epochs']:g} epochs"),
             ("report", result.report),
             ("bundle", result.bundle),
             ("run", result.run),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,3 +133,11 @@ class Run:
     def ledger(self) -> Path:
         """One line per opening of the test split."""
         return self.path / "ledger.jsonl"
+
+
+def passes(records: Sequence[Mapping[str, Any]]) -> float:
+    """How often training went through its pictures, from a run's epochs: of a last one that was cut short, its part."""
+    if len(records) < 2:
+        return float(len(records))
+    last = (records[-1]["step"] - records[-2]["step"]) / records[0]["step"]
+    return float(round(len(records) - 1 + min(1.0, last), 1))

@@ -36,7 +36,12 @@ async def read_images(request: Request, limits: Limits, took: Callable[[int], No
                 body = b"".join([chunk async for chunk in _stream(request, limits, took)])
                 images = [("body", body)] if body else []
             else:
-                raise Problem(415, "unsupported_type", "Send image/*, application/octet-stream or multipart/form-data.")
+                raise Problem(
+                    415,
+                    "unsupported_type",
+                    f"The request's Content-Type is {_printable(declared)[:80]}; "
+                    "send image/*, application/octet-stream or multipart/form-data.",
+                )
     except TimeoutError as error:
         raise _late(limits) from error
     except ClientDisconnect as error:
@@ -100,5 +105,8 @@ async def _form(request: Request, limits: Limits, took: Callable[[int], None]) -
 
 def _plain(name: str) -> str:
     """A client's file name, fit to be repeated: its last part, printable, not too long."""
-    last = name.replace("\\", "/").rpartition("/")[2]
-    return "".join(letter if letter.isprintable() else "?" for letter in last)[:_NAME] or "file"
+    return _printable(name.replace("\\", "/").rpartition("/")[2])[:_NAME] or "file"
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -39,15 +39,18 @@ class Keys:
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError("The file of API keys cannot be read.", "a text file with lines NAME KEY") from error
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise UsageError(f"{path} cannot be read ({reason}).", "a text file with lines NAME KEY") from error
         keys: dict[str, str] = {}
         for number, line in enumerate(lines, start=1):
             if not line.strip() or line.lstrip().startswith("#"):
                 continue
             name, _, key = line.strip().partition(" ")
-            if len(key.strip()) < _SHORTEST or name in keys:  # the line itself is a secret and is not repeated
+            short = len(key.strip()) < _SHORTEST
+            if short or name in keys:  # the line itself is a secret and is not repeated
+                flaw = f"a key of {len(key.strip())} characters" if short else "the name of another line"
                 raise UsageError(
-                    f"Line {number} of the file of API keys cannot be used.",
+                    f"Line {number} of the file of API keys has {flaw}.",
                     f"NAME KEY, each name once, keys of at least {_SHORTEST} characters",
                     "`openssl rand -hex 24` makes a good key.",
                 )

@@ -35,6 +35,7 @@ class Level:
         answered: of them with 200, a second.
         shed: share that was refused with 429 or 503.
         failed: share that got anything else, or nothing.
+        failure: what the first of those got; "" without any.
         p50, p95, p99, longest: milliseconds of those with 200, from when they were due.
         refusal_p99: milliseconds of those that were refused.
     """
@@ -48,10 +49,11 @@ class Level:
     p99: float
     longest: float
     refusal_p99: float
+    failure: str = ""
 
     def document(self) -> dict[str, Any]:
         """As plain JSON values, rounded."""
-        return {name: round(value, 4) for name, value in asdict(self).items()}
+        return {name: value if isinstance(value, str) else round(value, 4) for name, value in asdict(self).items()}
 
 
 @dataclass(slots=True)
@@ -59,6 +61,11 @@ class _Seen:
     right: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
     failed: int = 0
+    failure: str = ""
+
+    def fail(self, why: str) -> None:
+        self.failed += 1
+        self.failure = self.failure or why
 
 
 def sample(side: int = 256) -> bytes:
@@ -106,8 +113,11 @@ async def level(
             try:
                 async with asyncio.timeout(_TIMEOUT):
                     status = await _exchange(place.hostname or "", place.port or 80, request, idle)
-            except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError):
-                seen.failed += 1
+            except TimeoutError:
+                seen.fail(f"no answer within {_TIMEOUT:g} s")
+                return
+            except (OSError, ValueError, asyncio.IncompleteReadError) as error:
+                seen.fail(getattr(error, "strerror", "") or f"no whole answer ({type(error).__name__})")
                 return
         took = 1000 * (time.perf_counter() - due)
         if status == 200:
@@ -115,7 +125,7 @@ async def level(
         elif status in (429, 503):
             seen.refused.append(took)
         else:
-            seen.failed += 1
+            seen.fail(f"status {status}" + (", it wants a key" if status == 401 else ""))
 
     began = time.perf_counter()
     async with asyncio.TaskGroup() as under_way:
@@ -139,7 +149,17 @@ async def level(
         float(p99),
         float(longest),
         refusal,
+        seen.failure,
     )
+
+
+def some_answered(address: str, found: Level) -> Level:
+    """The level itself. Raises ServerError where not one request was answered or refused for want of room."""
+    if not found.answered and not found.shed:
+        raise ServerError(
+            f"{address} answers none of {found.rate:g} requests a second: {found.failure or 'none came due'}."
+        )
+    return found
 
 
 def climb(
@@ -154,9 +174,8 @@ def climb(
     rate = first
     while not found or (found[-1].shed < _SHED and found[-1].failed < _SHED and rate < 1e5):
         found.append(asyncio.run(level(address, body, rate, seconds, key=key, seed=len(found))))
+        some_answered(address, found[0])
         tell(found[-1])
-        if not found[0].answered:
-            raise ServerError(f"{address} answers none of {rate:g} requests a second.")
         rate *= 2
     return found
 

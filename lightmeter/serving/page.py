@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from html import escape
 
 from lightmeter.serving.limits import Limits
@@ -14,8 +15,10 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a }
 code, pre { font: 14px/1.5 ui-monospace, monospace; background: #f3f3f1 } pre { padding: .8rem; overflow-x: auto }
 table { border-collapse: collapse } td, th { text-align: left; padding: .2rem 1rem .2rem 0; vertical-align: top }
-h2 { margin-top: 2rem } form { padding: .8rem; border: 1px solid #ccc }
-@media (prefers-color-scheme: dark) { body { background: #181818; color: #e8e8e8 } code, pre { background: #262626 } }
+h2 { margin-top: 2rem } form { padding: .8rem; border: 1px solid #ccc } pre { white-space: pre-wrap }
+a { color: #0b57a4 }
+@media (prefers-color-scheme: dark) { body { background: #181818; color: #e8e8e8 } code, pre { background: #262626 }
+a { color: #8ab8f0 } }
 """
 
 _DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
@@ -25,8 +28,15 @@ POLICY = (
 """Content-Security-Policy of the page: its own style, its own form, no script at all."""
 
 _ROUTES = (
-    ("POST /v1/predict", "a picture as the body, or files in a form; <code>?topk=</code> classes are listed"),
-    ("GET /v1/models", "what is served, by name; <code>?model=NAME</code> asks one of them"),
+    (
+        "POST /v1/predict",
+        (
+            "a picture as the body, or files in a form; <code>?topk=</code> classes are listed, "
+            "<code>?model=NAME</code> asks one of several, <code>?explain=true</code> adds where the evidence lies, "
+            "<code>?neighbours=</code> training pictures like it"
+        ),
+    ),
+    ("GET /v1/models", "what is served, by name"),
     ("GET /v1/models/NAME", "its card: classes, size of the canvas, temperature, threshold, scores, provenance"),
     ("/v2", "the Open Inference Protocol, for clients of Triton and KServe; with binary tensors"),
     ("GET /livez", "200 while the process runs"),
@@ -45,7 +55,7 @@ def page(shelf: Shelf | None, limits: Limits) -> str:
         told = f"It tells {len(names)} classes apart: {classes}."
     routes = "".join(f"<tr><td><code>{route}</code></td><td>{says}</td></tr>" for route, says in _ROUTES)
     codes = "".join(
-        f'<tr id="{code}"><td><code>{code}</code></td><td>{escape(says)}</td></tr>' for code, says in CODES.items()
+        f'<tr id="{code}"><td><code>{code}</code></td><td>{_marked(says)}</td></tr>' for code, says in CODES.items()
     )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -57,7 +67,8 @@ def page(shelf: Shelf | None, limits: Limits) -> str:
 <button>Ask</button></form>
 <h2>Addresses</h2><table>{routes}</table>
 <h2>From the command line</h2>
-<pre>curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' 'http://HOST:PORT/v1/predict?topk=3'
+<pre>curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' \\
+  'http://HOST:PORT/v1/predict?topk=3'
 curl -F file=@one.jpg -F file=@two.png 'http://HOST:PORT/v1/predict'</pre>
 <p>A request may have {limits.body:,} bytes and {limits.images} files. Where one of its pictures cannot be read, the
 whole request is refused and the answer names each.</p>
@@ -69,3 +80,8 @@ abstains, a <code>reason</code>. <code>bundle</code> names exactly what answered
 <p><code>application/problem+json</code> (RFC 9457) with one of these codes:</p><table>{codes}</table>
 </body></html>
 """
+
+
+def _marked(text: str) -> str:
+    """Plain text with code between backticks -> HTML."""
+    return re.sub("`(.*?)`", r"<code>\1</code>", escape(text))

@@ -29,6 +29,7 @@ from lightmeter.verbs.state import Counters, State
 WIDTHS = (0.5, 0.75, 1.0, 1.5, 2.0)
 _NARROWEST = 0.25  # taken only where all others would see the images less than so many times:
 _FEW_EPOCHS = 3.0
+_LOOKING = 0.2  # of the budget may go into looking for a width: on a machine that is busy, each look takes its time
 _COST_OF_WIDTH = 1.5  # the power of the width with which a step's time grows, roughly: where to begin to look
 _MARGIN = 0.95  # of the measured speed is planned with; the rest is for validation, saving and noise
 _EXPORT_SECONDS = 6.0  # writing a bundle and sitting its exam; mostly the graph exporter, whatever the network
@@ -169,13 +170,14 @@ def meter(
     first = max(one.images_per_second for one in measurements if one.accepted) * probe.model.width**_COST_OF_WIDTH
     likely = [place for place, width in enumerate(widths) if first / width**_COST_OF_WIDTH * clock.left / n >= needed]
     place = max(likely, default=0)
+    until = clock.elapsed + _LOOKING * clock.budget
     step = 1 if consider(widths[place]) else -1
-    while 0 <= place + step < len(widths):
+    while 0 <= place + step < len(widths) and clock.elapsed < until:
         place += step
         if consider(widths[place]) != (step > 0):
             break
     if len(widths) > 1 and max(option.epochs for option in options.values()) < _FEW_EPOCHS:
-        consider(_NARROWEST)
+        consider(_NARROWEST)  # in any case: without it there may be nothing to train
     enough = [option for option in options.values() if option.epochs >= needed]
     found = max(enough, key=lambda option: option.width) if enough else max(options.values(), key=lambda o: o.epochs)
     width, train, finish, possible = found.width, found.images_per_second, found.finish, found.epochs

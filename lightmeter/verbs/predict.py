@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from lightmeter.errors import BadImageError, DataError, UsageError
 from lightmeter.nouns.bundle import Bundle
+from lightmeter.nouns.decoder import READABLE
 from lightmeter.nouns.prediction import Prediction
 from lightmeter.nouns.preprocess import PIXEL_LIMIT
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.runners import Runner, cores, open_runner
-from lightmeter.sources.scan import IMAGE_SUFFIXES, walk
+from lightmeter.sources.scan import walk
 from lightmeter.verbs.verify import probabilities
 
 _LISTED = 20
@@ -111,8 +112,7 @@ def find(paths: Sequence[Path]) -> list[Path]:
 def _below(folder: Path) -> Iterator[Path]:
     images = walk(folder).images
     if not images:
-        endings = ", ".join(sorted(IMAGE_SUFFIXES)[:8])
-        raise DataError(f"{folder} holds no pictures.", f"files that end in {endings} and the like")
+        raise DataError(f"{folder} holds no pictures.", f"{READABLE}, by its ending")
     return (folder / entry.path for entry in images)
 
 

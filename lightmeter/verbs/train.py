@@ -18,7 +18,7 @@ from lightmeter.nouns.files import write_atomic
 from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.places import cache_folder
 from lightmeter.nouns.progress import SILENT, Progress
-from lightmeter.nouns.run import Run
+from lightmeter.nouns.run import Run, passes
 from lightmeter.nouns.split import Split
 from lightmeter.sources import OnBad, open_source
 from lightmeter.verbs.check import Check, check
@@ -246,7 +246,7 @@ class _Job:
         plan = _less_format(run.read("plan"))
         epochs = run.epochs()
         _write_history(run, epochs)
-        values = {"seconds": round(clock.elapsed, 2), "budget": clock.budget, "epochs": epochs[-1]["epoch"], **values}
+        values = {"seconds": round(clock.elapsed, 2), "budget": clock.budget, "epochs": passes(epochs), **values}
         run.write("plan", {**plan, "phases": phases.document()})
         run.write("result", {**values, "complete": False})
         report(run.path, pack=pack)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lightmeter.errors import FormatError, StorageError
-from lightmeter.nouns.run import FORMAT, Run
+from lightmeter.nouns.run import FORMAT, Run, passes
 
 
 def made(path: Path) -> Run:
@@ -58,3 +58,10 @@ def test_a_last_epoch_line_cut_short_is_left_out(tmp_path: Path) -> None:
     with open(run.path / "epochs.jsonl", "a") as stream:
         stream.write('{"epoch": 3, "tr')
     assert [record["epoch"] for record in run.epochs()] == [1, 2]
+
+
+def test_a_last_epoch_that_was_cut_short_counts_by_its_part() -> None:
+    assert passes([]) == 0
+    assert passes([{"step": 20}]) == 1
+    assert passes([{"step": 20}, {"step": 40}]) == 2
+    assert passes([{"step": 20}, {"step": 40}, {"step": 42}]) == 2.1

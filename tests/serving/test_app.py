@@ -86,7 +86,9 @@ def test_bytes_say_what_a_picture_is(client: Client) -> None:
 
 @pytest.mark.parametrize("declared", ["text/plain", "application/json", "application/x-www-form-urlencoded"])
 def test_other_declared_types_are_refused(client: Client, declared: str) -> None:
-    problem(client.post("/v1/predict", content=b"{}", headers={"Content-Type": declared}), 415, "unsupported_type")
+    answer = client.post("/v1/predict", content=b"{}", headers={"Content-Type": declared})
+    problem(answer, 415, "unsupported_type")
+    assert declared in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("data", [b"no picture at all", b"%PDF-1.7 ...", b"....ftypheic....", b"PK\x03\x04zip"])

@@ -19,7 +19,7 @@ from lightmeter.serving.app import create_app
 from lightmeter.serving.client import models, predict, ready
 from lightmeter.serving.keys import Keys
 from lightmeter.serving.limits import Limits
-from lightmeter.serving.load import Level, _exchange, climb, level, sample, shedding_point
+from lightmeter.serving.load import Level, _exchange, climb, level, sample, shedding_point, some_answered
 from lightmeter.verbs.predict import predict as predicted
 from tests.bundles import picture
 from tests.serving.clients import shelf
@@ -119,7 +119,10 @@ def test_a_level_counts_every_request(address: str) -> None:
     assert 5 <= found.answered + found.shed * 40 <= 45
     assert 0 < found.p50 <= found.p95 <= found.p99 <= found.longest
     refused = asyncio.run(level(address, sample(), 20.0, 0.5))  # without the key
-    assert refused.failed == 1.0
+    assert (refused.failed, refused.failure) == (1.0, "status 401, it wants a key")
+    with pytest.raises(ServerError, match="wants a key"):
+        some_answered(address, refused)
+    assert some_answered(address, found) is found
     with pytest.raises(UsageError):
         asyncio.run(level("https://127.0.0.1", b"", 1.0, 0.1))
 

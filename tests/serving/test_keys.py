@@ -65,15 +65,28 @@ def test_the_file_of_keys(tmp_path: Path) -> None:
     assert Keys.read(path).admit({"x-api-key": OTHER}) == "other"
 
 
-@pytest.mark.parametrize("text", ["", "# none\n", "one short", f"one {ONE}\none {OTHER}", ONE])
-def test_a_file_of_keys_that_cannot_be_used_is_told_without_its_secrets(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "holds none"),
+        ("# none\n", "holds none"),
+        ("one short", "Line 1 of the file of API keys has a key of 5 characters"),
+        (f"one {ONE}\none {OTHER}", "Line 2 of the file of API keys has the name of another line"),
+        (ONE, "a key of 0 characters"),
+    ],
+)
+def test_a_file_of_keys_that_cannot_be_used_is_told_without_its_secrets(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "keys"
     path.write_text(text)
     with pytest.raises(UsageError) as caught:
         Keys.read(path)
+    assert said in str(caught.value)
     assert ONE not in str(caught.value)
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match=r"absent cannot be read \(No such file"):
         Keys.read(tmp_path / "absent")
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="no text"):
+        Keys.read(path)
 
 
 def test_the_server_asks_for_a_key_but_for_probes_and_its_page(bundle: Bundle) -> None:

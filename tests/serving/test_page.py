@@ -227,10 +227,14 @@ def test_a_key_is_asked_for_where_the_server_wants_one(browser: Any, bundle: Bun
     for address in served(str(bundle.path), str(tmp_path / "keys")):
         found = Watched(browser, address)
         found.page.wait_for_selector("#ask-key:not([hidden])")
+        upload(found.page, ("one.jpg", picture(1)))
+        sees(found.page, "article h3", "Waits for a key")
+        found.page.fill("#key", "another-key-that-nobody-has")
+        found.page.keyboard.press("Enter")
+        sees(found.page, "#what", "not known")
         found.page.fill("#key", KEY)
         found.page.keyboard.press("Enter")
         sees(found.page, "#what", "Tells")
-        upload(found.page, ("one.jpg", picture(1)))
-        found.page.wait_for_selector("article .bars li")
+        found.page.wait_for_selector("article .bars li")  # what waited is asked again
         found.complaints = [text for text in found.complaints if "401" not in text]  # the browser's own remark
         found.close()

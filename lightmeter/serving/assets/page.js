@@ -10,6 +10,7 @@ const answers = []; // {file, model, label, probability, note}, in the order in 
 let key = "";
 let cards = {}; // of the models, by name
 let waiting = []; // pictures that were not sent yet
+let locked = []; // pictures that were refused for want of a key
 let underWay = 0;
 let round = 0; // counts how often the list was cleared, so that what was asked before does not come back
 
@@ -40,8 +41,11 @@ async function start() {
     one("#choose").hidden = models.length < 2;
     one("#ask-key").hidden = true;
     describe();
+    waiting.push(...locked.splice(0));
+    send();
   } catch (error) {
-    one("#what").textContent = error.problem?.code === "unauthorized" ? "A key is needed." : error.message;
+    const closed = error.problem?.code === "unauthorized";
+    one("#what").textContent = !closed ? error.message : key ? "This key is not known." : "A key is needed.";
   }
 }
 
@@ -89,7 +93,7 @@ async function send() {
     status();
     draw(card, file, null, 0);
     predict(file, false)
-      .then((answer) => mine === round && filled(card, file, answer), (error) => mine === round && failed(card, file, error))
+      .then((answer) => mine === round && filled(card, file, answer), (error) => mine === round && refused(card, file, error))
       .finally(() => { underWay -= 1; status(); send(); });
   }
 }
@@ -130,6 +134,12 @@ function filled(card, file, answer) {
   why.disabled = false;
   why.addEventListener("click", () => explain(card, file, answer.model));
   listed(file, answer.model, prediction.abstain ? "not sure" : "", prediction.label, prediction.probability);
+}
+
+function refused(card, file, error) {
+  if (error.problem?.code !== "unauthorized") return failed(card, file, error);
+  one("h3", card).textContent = "Waits for a key";
+  locked.push({ file, card });
 }
 
 function failed(card, file, error) {
@@ -280,6 +290,7 @@ function clear() {
   answers.length = 0;
   round += 1;
   waiting = [];
+  locked = [];
   said = "";
   status();
   one("#rows").replaceChildren();

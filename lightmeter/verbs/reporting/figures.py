@@ -129,7 +129,7 @@ def reliability(e: Evaluation) -> Drawn:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
         above.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=(0, (2, 3)), label="ideal")
         above.vlines(x, bins["low"][used], bins["high"][used], color=BLUE, linewidth=1.5, alpha=0.55)
-        above.plot(x, y, "o", color=BLUE, markersize=6, label="this model, 95 % intervals")
+        above.plot(x, y, "o", color=BLUE, markersize=6, clip_on=False, label="this model, 95 % intervals")
         above.set_ylabel("share that was right")
         above.set_ylim(-0.02, 1.02)
         below.bar(bins["edges"][:-1], bins["count"], width=np.diff(bins["edges"]) * 0.86, align="edge", color=BLUE)

@@ -15,7 +15,7 @@ from lightmeter.verbs.reporting import figures, past, pictures, tables
 from lightmeter.verbs.reporting.drawing import Drawn
 from lightmeter.verbs.reporting.findings import chance_ece, findings
 from lightmeter.verbs.reporting.material import Material
-from lightmeter.verbs.reporting.words import GLOSSARY, count, duration, listed, many, percent, span, verdict
+from lightmeter.verbs.reporting.words import GLOSSARY, count, duration, epochs, listed, many, percent, span, verdict
 
 if TYPE_CHECKING:
     from lightmeter.nouns.pack import Pack
@@ -163,9 +163,8 @@ def _cards(material: Material) -> list[tuple[str, str, str]]:
     if material.epochs or "seconds" in result:
         seconds = float(result.get("seconds") or material.epochs[-1].get("elapsed", 0))
         budget = result.get("budget") or (material.plan or {}).get("budget")
-        last = int(material.epochs[-1]["epoch"]) if material.epochs else 0
         asked = f", {duration(float(budget))} were given" if budget else ""
-        cards.append(("Time", duration(seconds), f"{many(last, 'epoch')}{asked}"))
+        cards.append(("Time", duration(seconds), f"{epochs(material.epochs)}{asked}"))
     return cards
 
 
@@ -186,7 +185,7 @@ def _epochs_sentence(material: Material) -> str:
     if not material.epochs:
         return "No epoch of this run was recorded."
     first, last = material.epochs[0], material.epochs[-1]
-    parts = [f"{many(int(last['epoch']), 'epoch')} in {duration(float(last.get('elapsed', 0)))} from the start"]
+    parts = [f"{epochs(material.epochs)} in {duration(float(last.get('elapsed', 0)))} from the start"]
     speeds = [float(record["images_per_second"]) for record in material.epochs if record.get("images_per_second")]
     if speeds:
         parts.append(f"about {count(float(np.median(speeds)))} pictures a second in training")

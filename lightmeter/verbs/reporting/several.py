@@ -11,7 +11,7 @@ from urllib.parse import quote
 from lightmeter.errors import DataError
 from lightmeter.verbs.compare import Comparison, compare
 from lightmeter.verbs.reporting.material import Material
-from lightmeter.verbs.reporting.words import count, duration, listed, many, percent, span
+from lightmeter.verbs.reporting.words import count, duration, epochs, listed, many, percent, span
 
 
 def context(materials: Sequence[Material], out: Path) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _row(material: Material, name: str, out: Path, low: float, high: float) -> d
         "written": (material.path / "report.html").exists(),
         "data": material.name,
         "model": f"{model.get('name', '–')} × {model.get('width', 1):g}" if model else "–",
-        "epochs": count(float(material.epochs[-1]["epoch"])) if material.epochs else "–",
+        "epochs": epochs(material.epochs).split()[0] if material.epochs else "–",
         "time": duration(float(result["seconds"])) if result.get("seconds") else "–",
         "accuracy": "",
     }

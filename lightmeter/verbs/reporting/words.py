@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lightmeter.nouns.evaluation import Evaluation
+from lightmeter.nouns.run import passes
 
 THIN = "\u202f"  # a narrow space that does not break, between a number and its unit
 
@@ -31,6 +33,12 @@ def span(low: float, high: float, digits: int = 1) -> str:
 def count(number: float) -> str:
     """12345 -> "12,345"."""
     return f"{number:,.0f}"
+
+
+def epochs(records: Sequence[Mapping[str, Any]]) -> str:
+    """How many epochs were run, a last one that was cut short by its part."""
+    seen = passes(records)
+    return f"{seen:g} epoch{'s' * (seen != 1)}"
 
 
 def many(number: int, one: str, more: str | None = None) -> str:
