@@ -17,6 +17,7 @@ import torch
 from protocol import answer
 
 from lightmeter.augment import compose
+from lightmeter.nouns.glibc import keep_freed
 from lightmeter.nouns.preprocess import Preprocess
 from lightmeter.nouns.recipe import AugmentChoice
 from lightmeter.sources import open_source
@@ -59,7 +60,8 @@ def main() -> None:
         epoch(next(epochs))
         return {"value": len(rows) / (time.perf_counter() - began)}
 
-    answer(later)
+    with keep_freed():  # as while a network is computed
+        answer(later)
 
 
 if __name__ == "__main__":

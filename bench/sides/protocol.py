@@ -16,6 +16,15 @@ def answer(measure: Callable[[], dict[str, Any]], **facts: Any) -> None:
         _say(measure())
 
 
+def peak_mib() -> float:
+    """The most memory that this process had resident so far.
+
+    Not `ru_maxrss`, which begins at what the process that started this one had.
+    """
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM:"))
+
+
 def _say(answered: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(answered) + "\n")
     sys.stdout.flush()

@@ -7,14 +7,13 @@ the C library does by itself.
 from __future__ import annotations
 
 import contextlib
-import resource
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from protocol import answer, images_per_second
+from protocol import answer, images_per_second, peak_mib
 from samples import cifar
 
 from lightmeter.augment import compose
@@ -53,7 +52,7 @@ def main() -> None:
 
     def measure() -> dict[str, Any]:
         rate = images_per_second(lambda: next(loop).images, seconds)
-        return {"value": rate, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+        return {"value": rate, "peak_mib": peak_mib()}
 
     with execution.pool():  # one for all, as in a training
         answer(measure, batch=batch, execution=execution.document())

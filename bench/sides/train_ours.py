@@ -6,14 +6,13 @@ augmentation of whole batches.
 
 from __future__ import annotations
 
-import resource
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from protocol import answer, images_per_second
+from protocol import answer, images_per_second, peak_mib
 from samples import cifar
 
 from lightmeter.augment import compose
@@ -61,7 +60,7 @@ def main() -> None:
     def measure() -> dict[str, Any]:
         with execution.pool():
             rate = images_per_second(lambda: next(loop).images, seconds)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = peak_mib()
         waited = counters.waited / max(1e-9, counters.waited + counters.computed)
         return {"value": rate, "peak_mib": peak, "input_bound": waited}
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from protocol import answer, images_per_second
+from protocol import answer, images_per_second, peak_mib
 from samples import cifar
 from textbook import NETWORKS, Pictures, loader
 from torch import Tensor, nn
@@ -39,7 +38,7 @@ def main() -> None:
 
     def measure() -> dict[str, Any]:
         rate = images_per_second(step, seconds)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = peak_mib()
         return {"value": rate, "peak_mib": peak}
 
     step()

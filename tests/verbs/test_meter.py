@@ -221,6 +221,29 @@ def test_on_a_slow_machine_the_narrowest_network_is_taken_before_giving_up(monke
     assert planned(600.0) == 0.5
 
 
+def test_a_look_that_takes_a_good_part_of_the_budget_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, labels = pixels()
+    spent = 0.0
+    looked: list[float] = []
+
+    class Busy(Clock):
+        @property
+        def elapsed(self) -> float:
+            return spent
+
+    def slow(model: nn.Module, recipe: Recipe, *rest: object, **options: object) -> float:
+        nonlocal spent
+        spent += 15.0
+        looked.append(recipe.model.width)
+        return 20.0 / recipe.model.width
+
+    monkeypatch.setattr("lightmeter.verbs.meter.training_rate", slow)
+    rest: dict[str, Any] = {"num_classes": 10, "scored": 60, "epochs": None, "widths": (0.5, 1.0, 2.0)}
+    made = meter(make, DigitBatches, images, labels, clock=Busy(0.0, 60.0), **rest)
+    assert looked == [2.0, 0.25]  # and not 1 and 0.5 between them
+    assert made.recipe.model.width == 0.25
+
+
 def test_a_choice_is_kept_for_the_same_machine_model_and_batch(tmp_path: Path) -> None:
     images, labels = pixels()
     model = build_prepared(make(1.0, 0.25), 10, images)
