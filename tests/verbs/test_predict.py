@@ -136,7 +136,7 @@ def test_missing_paths_and_empty_folders_are_told_at_once(bundle: Bundle, tmp_pa
     with pytest.raises(UsageError, match="absent"):
         predict(bundle, [photos, tmp_path / "absent"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no pictures.\nExpected: a JPEG, PNG"):
+    with pytest.raises(DataError, match=r"holds no pictures\.\nExpected: a JPEG, PNG"):
         predict(bundle, [tmp_path / "empty"])
 
 
