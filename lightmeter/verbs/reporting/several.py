@@ -9,9 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 from lightmeter.errors import DataError
+from lightmeter.nouns.run import passes
 from lightmeter.verbs.compare import Comparison, compare
 from lightmeter.verbs.reporting.material import Material
-from lightmeter.verbs.reporting.words import count, duration, epochs, listed, many, percent, span
+from lightmeter.verbs.reporting.words import count, duration, listed, many, percent, span
 
 
 def context(materials: Sequence[Material], out: Path) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def _row(material: Material, name: str, out: Path, low: float, high: float) -> d
         "written": (material.path / "report.html").exists(),
         "data": material.name,
         "model": f"{model.get('name', '–')} × {model.get('width', 1):g}" if model else "–",
-        "epochs": epochs(material.epochs).split()[0] if material.epochs else "–",
+        "epochs": f"{passes(material.epochs):g}" if material.epochs else "–",
         "time": duration(float(result["seconds"])) if result.get("seconds") else "–",
         "accuracy": "",
     }
