@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import mmap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,16 +73,31 @@ class Pack:
         nothing.
 
         So a Pack larger than memory, or one that was made long ago, is read as fast as the disk can while the network
-        computes, in the same random order as any other.
+        computes, in the same random order as any other. A canvas that is touched without having been asked for, or that
+        memory had no room for until then, is read alone: of its own accord the system would read what lies around it
+        too, megabytes on some disks, and drop for them what was asked for.
         """
         mapped = getattr(self.pixels, "_mmap", None)
         if not isinstance(mapped, mmap.mmap) or not hasattr(mapped, "madvise"):
             return  # not from a file, or a system without such advice
         begin = self.pixels.offset % mmap.ALLOCATIONGRANULARITY  # type: ignore[attr-defined]
         size = self.pixels.strides[0]
+        mapped.madvise(mmap.MADV_RANDOM)
         for first in (begin + rows * size).tolist():
             start = first - first % mmap.PAGESIZE
             mapped.madvise(mmap.MADV_WILLNEED, start, first + size - start)
+
+    def some(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The canvases of these rows, uint8[n, S, S, C], a copy; asked for all at once."""
+        self.soon(rows)
+        return self.pixels[rows]
+
+    def in_turn(self, rows: NDArray[np.int64], count: int) -> Iterator[NDArray[np.uint8]]:
+        """The canvases of these rows, `count` at a time; what comes next is read meanwhile."""
+        self.soon(rows[:count])
+        for start in range(0, len(rows), count):
+            self.soon(rows[start + count :][:count])
+            yield self.pixels[rows[start : start + count]]
 
     @staticmethod
     def open(path: Path) -> Pack:

@@ -43,7 +43,7 @@ class Measured:
         known, name = self.known["mirror"], repr(pictures)
         if name not in known:
             sample = data.sample
-            known[name] = bool(measure_mirror(data.pack.pixels[sample], data.pack.labels[sample]).safe)
+            known[name] = bool(measure_mirror(data.pack.some(sample), data.pack.labels[sample]).safe)
             self._save()
         return bool(known[name])
 

@@ -94,16 +94,15 @@ class PixelBatches:
 
     def val(self, batch_size: int) -> Iterator[Tensor]:
         """See `Batches`."""
-        for start in range(0, len(self.val_rows), batch_size):
-            rows = self.val_rows[start : start + batch_size]
-            yield torch.from_numpy(self.pack.pixels[rows]).to(self.device)
+        for pixels in self.pack.in_turn(self.val_rows, batch_size):
+            yield torch.from_numpy(pixels).to(self.device)
 
     def sample(self, batch_size: int) -> Iterator[Tensor]:
         """See `Batches`."""
         some = self.train_rows[:: max(1, len(self.train_rows) // _SAMPLED)]
         mixed = some[np.argsort(some * 2654435761 % 2**32, kind="stable")]  # rows of one class often lie together
-        for start in range(0, len(mixed), batch_size):
-            yield torch.from_numpy(self.pack.pixels[mixed[start : start + batch_size]]).to(self.device)
+        for pixels in self.pack.in_turn(mixed, batch_size):
+            yield torch.from_numpy(pixels).to(self.device)
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,4 +45,4 @@ def _of_part(pack: Pack, parts: NDArray[np.str_], name: str) -> float | None:
     rows = np.flatnonzero(parts == name)
     if len(rows) < _FEW:
         return None
-    return detail(pack.pixels[rows[:: max(1, len(rows) // _LOOKED_AT)]])
+    return detail(pack.some(rows[:: max(1, len(rows) // _LOOKED_AT)]))

@@ -81,12 +81,11 @@ def score(
     rows = np.asarray(pack.rows(ids), np.int64)
     parts: list[NDArray[np.float32]] = []
     with progress.track(f"scoring {split}", len(rows), "images") as advance:
-        for start in range(0, len(rows), batch_size):
-            some = rows[start : start + batch_size]
-            part = np.asarray(run_logits(np.ascontiguousarray(pack.pixels[some])), np.float32)
-            assert part.shape == (len(some), len(classes)), f"logits {part.shape} for {len(some)} x {len(classes)}"
+        for pixels in pack.in_turn(rows, batch_size):
+            part = np.asarray(run_logits(pixels), np.float32)
+            assert part.shape == (len(pixels), len(classes)), f"logits {part.shape} for {len(pixels)} x {len(classes)}"
             parts.append(part)
-            advance(len(some))
+            advance(len(pixels))
     logits = np.concatenate(parts) if parts else np.zeros((0, len(classes)), np.float32)
     labels = np.asarray(pack.labels)[rows].astype(np.int64)
     return Evaluation(tuple(ids), logits, labels, tuple(classes), split, temperature)

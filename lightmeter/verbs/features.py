@@ -68,9 +68,11 @@ def features(
         execution.autocast(),
         progress.track("features", len(rows), "images") as advance,
     ):
-        for first in range(0, len(rows), execution.micro_batch):
-            some = np.arange(first, min(first + execution.micro_batch, len(rows)))
-            pixels = torch.from_numpy(pack.pixels[rows[some]]).to(execution.device)
+        done = 0
+        for canvases in pack.in_turn(rows, execution.micro_batch):
+            some = np.arange(done, done + len(canvases))
+            done += len(canvases)
+            pixels = torch.from_numpy(canvases).to(execution.device)
             for batches, view in zip(found, views.values(), strict=True):
                 batches.append(model.features(view(some, pixels)).float().cpu())
             advance(len(some))

@@ -83,8 +83,8 @@ def gather(runner: Runner, canvases: Pack, ids: Sequence[str], count: int) -> Ex
     chosen = _evenly(canvases, ids, count)
     rows = canvases.rows(chosen)
     found = []
-    for start in range(0, len(rows), _AT_ONCE):
-        features = features_of(runner, np.asarray(canvases.pixels[rows[start : start + _AT_ONCE]]))
+    for pixels in canvases.in_turn(rows, _AT_ONCE):
+        features = features_of(runner, pixels)
         assert features is not None, "the graph was exported without features"
         found.append(features)
     small = np.stack([_shrunk(np.asarray(canvases.pixels[row])) for row in rows])

@@ -88,7 +88,7 @@ def export_int8(path: Path, out: Path | None = None, *, progress: Progress = SIL
     with atomic_folder(target) as folder:
         shutil.copytree(plain.path, folder, dirs_exist_ok=True)
         progress.say(f"Taking ranges from {len(rows)} training pictures ...")
-        quantise(plain.path / GRAPH, np.asarray(canvases.pixels[rows]), folder / GRAPH)
+        quantise(plain.path / GRAPH, canvases.some(rows), folder / GRAPH)
         card = plain.model_dump(mode="json", exclude={"format", "files", "seal"})
         write_card(folder, {**card, "precision": "int8"})
         runner = open_runner(Bundle.open(folder))

@@ -114,6 +114,10 @@ def test_rows_asked_for_come_into_memory_and_no_others(tmp_path: Path) -> None:
         time.sleep(0.01)
     here = in_memory(pack)
     assert here[rows].all() and here.sum() < 4 * len(rows)
+    alone = 2_150  # far from what was asked for; the system would bring what lies around it along
+    assert not here[alone]
+    assert not pack.pixels[alone].any()  # all of it is touched
+    assert in_memory(pack)[alone] and in_memory(pack).sum() < here.sum() + 8
 
 
 def test_rows_of_canvases_in_memory_need_no_asking(tmp_path: Path) -> None:
