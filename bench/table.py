@@ -1,7 +1,8 @@
 """records/ to docs/results.md, docs/performance.md and the tables of other pages: `python -m bench.table`.
 
 A page of docs/experiments holds, for each study that it tells of, the lines `<!-- results: NAME -->` and
-`<!-- end -->`; what stands between them is made here from the newest record. So is the table of honest-numbers.md.
+`<!-- end -->`; what stands between them is made here from the newest record. So are those of honest-numbers.md and
+growth.md.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from bench import growth
 from bench.rows import ROWS
 from bench.serve.table import serving
 from lightmeter.nouns.evaluation import wilson
@@ -20,6 +22,7 @@ PAGE = ROOT / "docs" / "results.md"
 PERFORMANCE = ROOT / "docs" / "performance.md"
 EXPERIMENTS = ROOT / "docs" / "experiments"
 HONEST = ROOT / "docs" / "honest-numbers.md"
+GROWTH = ROOT / "docs" / "growth.md"
 
 _PLACE = re.compile(r"<!-- results: (\S+) -->\n.*?<!-- end -->\n", re.DOTALL)
 
@@ -137,9 +140,22 @@ def _likeness() -> str:
     return "\n".join(["", *lines, "", said, "", ""])
 
 
+def _growth() -> str:
+    """How cost grows, from the newest record of bench.growth, whose figure the page shows."""
+    newest = sorted(ROOT.glob("records/*-growth/growth.json"))[-1]
+    record = json.loads(newest.read_text())
+    (ROOT / "docs" / "pictures" / "growth.png").write_bytes((newest.parent / "growth.png").read_bytes())
+    note = f" {record['note']}" if record["note"] else ""
+    said = f"Record: `{newest.parent.relative_to(ROOT)}`. Measured on: {_machine(record['environment'])}.{note}"
+    picture = "![Seconds of an epoch and memory against images, side and classes](pictures/growth.png)"
+    return f"\n{picture}\n{growth.words(record)}\n{said}\n\n"
+
+
 def _result(study: str) -> str:
     if study == "likeness":
         return _likeness()
+    if study == "growth":
+        return _growth()
     of = {scale: sorted(ROOT.glob(f"records/*-study-{study}-{scale}/study.md")) for scale in ("cpu", "full")}
     records = [*of["cpu"], *of["full"]]  # the newest of the published size, where there is one
     if not records:
@@ -198,5 +214,5 @@ def _machine(environment: dict[str, Any]) -> str:
 if __name__ == "__main__":
     PAGE.write_text(page())
     PERFORMANCE.write_text(performance())
-    for path in [*sorted(EXPERIMENTS.glob("*.md")), HONEST]:
+    for path in [*sorted(EXPERIMENTS.glob("*.md")), HONEST, GROWTH]:
         path.write_text(filled(path.read_text()))

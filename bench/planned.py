@@ -1,0 +1,87 @@
+"""Whether the planner chooses well: `python -m bench.planned SOURCE BUDGET WIDTH [WIDTH ...]`, which keeps a record.
+
+Trains with the planner's own choice, and with each width named, in turns, and compares errors on validation pictures:
+no test split decides. The widths named spare themselves the looking, which is in their favour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from bench.pairs import ROOT
+from lightmeter.verbs.environment import environment
+
+
+def main() -> None:
+    """Run what the record lacks."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source")
+    parser.add_argument("budget")
+    parser.add_argument("widths", nargs="+", help="to compare with, such as 0.5")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    asked = parser.parse_args()
+    folder = ROOT / "records" / f"{dt.date.today():%Y-%m-%d}-planned"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{asked.source}-{asked.budget}.json"
+    runs: list[dict[str, Any]] = json.loads(path.read_text())["runs"] if path.exists() else []
+    for seed in asked.seeds:
+        for width in ("planned", *asked.widths):
+            if any((run["by"], run["seed"]) == (width, seed) for run in runs):
+                continue
+            runs.append({"by": width, "seed": seed, **trained(asked.source, asked.budget, seed, width)})
+            sys.stderr.write(f"{runs[-1]}\n")
+            about = {key: value for key, value in environment(0).items() if key not in ("command", "seed")}
+            record = {
+                "command": f"python -m bench.planned {asked.source} {asked.budget} {' '.join(asked.widths)}",
+                "against": {width: difference(runs, width) for width in asked.widths},
+                "runs": runs,
+                "environment": about,
+            }
+            path.write_text(json.dumps(record, indent=1) + "\n")
+    sys.stdout.write(path.read_text())
+
+
+def trained(source: str, budget: str, seed: int, width: str) -> dict[str, Any]:
+    """One run's error on its validation pictures, and what was trained."""
+    with tempfile.TemporaryDirectory() as scratch:
+        run = Path(scratch) / "run"
+        words = ["train", source, "--budget", budget, "--seed", str(seed), "--json", "--out", str(run)]
+        fixed = [] if width == "planned" else ["--set", f"model.width={width}"]
+        command = [sys.executable, "-m", "lightmeter", *words, *fixed]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+        result = json.loads(done.stdout.splitlines()[-1])
+        recipe = json.loads((run / "recipe.json").read_text())
+        promised = [one for one in json.loads((run / "plan.json").read_text())["sentences"] if "Trained so" in one]
+    return {
+        "error": round(1 - result["val"]["accuracy"], 5),
+        "n": result["val"]["n"],
+        "width": recipe["model"]["width"],
+        "epochs": round(recipe["epochs"], 2),
+        "said": promised[0] if promised else "",
+    }
+
+
+def difference(runs: list[dict[str, Any]], width: str) -> dict[str, Any] | None:
+    """Points by which the planner's error is higher than this width's, over seeds, with Student's interval."""
+    errors = {(run["by"], run["seed"]): run["error"] for run in runs}
+    seeds = [seed for by, seed in errors if by == width and ("planned", seed) in errors]
+    apart = 100 * np.array([errors["planned", seed] - errors[width, seed] for seed in seeds])
+    if len(apart) < 2:
+        return None
+    half = float(stats.t.ppf(0.975, len(apart) - 1) * apart.std(ddof=1) / np.sqrt(len(apart)))
+    mean = float(apart.mean())
+    return {"points": round(mean, 2), "low": round(mean - half, 2), "high": round(mean + half, 2), "n": len(apart)}
+
+
+if __name__ == "__main__":
+    main()
