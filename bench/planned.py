@@ -1,7 +1,8 @@
 """Whether the planner chooses well: `python -m bench.planned SOURCE BUDGET WIDTH [WIDTH ...]`, which keeps a record.
 
 Trains with the planner's own choice, and with each width named, in turns, and compares errors on validation pictures:
-no test split decides. The widths named spare themselves the looking, which is in their favour.
+no test split decides. The widths named spare themselves the looking, which is in their favour. `cifar10-N` is a folder
+of N training pictures of CIFAR-10, with 4,000 others to validate on.
 """
 
 from __future__ import annotations
@@ -16,10 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from scipy import stats
 
 from bench.pairs import ROOT
+from lightmeter.nouns.places import cache_folder
+from lightmeter.nouns.preprocess import Preprocess
+from lightmeter.sources import open_source
 from lightmeter.verbs.environment import environment
+from lightmeter.verbs.pack import pack
+
+_VAL, _TEST = 4000, 200
 
 
 def main() -> None:
@@ -38,7 +46,9 @@ def main() -> None:
         for width in ("planned", *asked.widths):
             if any((run["by"], run["seed"]) == (width, seed) for run in runs):
                 continue
-            runs.append({"by": width, "seed": seed, **trained(asked.source, asked.budget, seed, width)})
+            with tempfile.TemporaryDirectory() as scratch:
+                source = pictures(asked.source, Path(scratch))
+                runs.append({"by": width, "seed": seed, **trained(source, asked.budget, seed, width)})
             sys.stderr.write(f"{runs[-1]}\n")
             about = {key: value for key, value in environment(0).items() if key not in ("command", "seed")}
             record = {
@@ -51,6 +61,25 @@ def main() -> None:
     sys.stdout.write(path.read_text())
 
 
+def pictures(source: str, scratch: Path) -> str:
+    """The source itself, or for `cifar10-N` a folder made of it."""
+    name, _, count = source.partition("-")
+    if name != "cifar10" or not count:
+        return source
+    dataset = open_source("cifar10")
+    canvases = pack(dataset, Preprocess(size=32, channels=3), cache=cache_folder())
+    place = {id: row for row, id in enumerate(canvases.ids)}
+    rows = [place[id] for id, part in zip(dataset.ids, dataset.splits, strict=True) if part == "train" and id in place]
+    mixed = np.random.default_rng(0).permutation(rows)
+    n = int(count)
+    for part, some in (("train", mixed[:n]), ("val", mixed[n : n + _VAL]), ("test", mixed[n + _VAL :][:_TEST])):
+        for row in some:
+            target = scratch / "pictures" / part / dataset.classes[canvases.labels[row]] / f"{row}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(canvases.pixels[row]).save(target)
+    return str(scratch / "pictures")
+
+
 def trained(source: str, budget: str, seed: int, width: str) -> dict[str, Any]:
     """One run's error on its validation pictures, and what was trained."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -61,7 +90,7 @@ def trained(source: str, budget: str, seed: int, width: str) -> dict[str, Any]:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
         result = json.loads(done.stdout.splitlines()[-1])
         recipe = json.loads((run / "recipe.json").read_text())
-        promised = [one for one in json.loads((run / "plan.json").read_text())["sentences"] if "Trained so" in one]
+        promised = [one for one in json.loads((run / "plan.json").read_text())["sentences"] if "learning curves" in one]
     return {
         "error": round(1 - result["val"]["accuracy"], 5),
         "n": result["val"]["n"],

@@ -42,18 +42,16 @@ class Grid:
     errors: tuple[tuple[float, ...], ...]
 
     def at(self, width: float, epochs: float) -> float:
-        """The log-odds of an error, between the points that were measured.
+        """The log-odds of an error: between the points that were measured, and drawn on beyond them, see `_along`."""
+        by_width = [_along(self.epochs, [_odds(error) for error in errors], epochs) for errors in self.errors]
+        return _along(self.widths, by_width, max(width, self.widths[0]))
 
-        Beyond the most epochs and the widest network nothing more is promised; below the fewest epochs the curve is
-        drawn on, as it is steep there.
-        """
-        row, share = _place(self.widths, min(max(width, self.widths[0]), self.widths[-1]))
-        column, along = _place(self.epochs, min(epochs, self.epochs[-1]))
-        values = [
-            (1 - along) * _odds(errors[column]) + along * _odds(errors[column + 1])
-            for errors in (self.errors[row], self.errors[row + 1])
-        ]
-        return (1 - share) * values[0] + share * values[1]
+    def sentence(self) -> str:
+        """What it is, for people."""
+        return (
+            f"Of the pictures whose learning curves are known, {self.source} with {self.n:,} of {self.num_classes} "
+            f"classes at {self.size} px is most like these."
+        )
 
     def distance(self, n: int, num_classes: int, size: int) -> float:
         """Squared, in doublings: of pictures and of their side in full, of classes by half."""
@@ -99,11 +97,22 @@ def expected_error(
     return 1 / (1 + math.exp(-odds))
 
 
-def _place(points: Sequence[float], value: float) -> tuple[int, float]:
-    """The point below, and how far on towards the next, in logarithms; below the first point less than nothing."""
-    below = min(max(bisect_right(points, value) - 1, 0), len(points) - 2)
-    low, high = math.log(points[below]), math.log(points[below + 1])
-    return below, (math.log(value) - low) / (high - low)
+def nearest(n: int, num_classes: int, size: int) -> Grid:
+    """The set of the package's that is most like one with so many training pictures, classes and pixels of a side."""
+    return min(grids(), key=lambda grid: grid.distance(n, num_classes, size))
+
+
+def _along(points: Sequence[float], values: Sequence[float], at: float) -> float:
+    """A value between those at the points, in logarithms of the place.
+
+    Before the first point the line is drawn on, as learning is steep there. After the last point each further stretch
+    as long as the one between the last two brings half of what the one before it brought: there is always a little to
+    gain, and in all never more than that last stretch brought.
+    """
+    place = min(max(bisect_right(points, at) - 1, 0), len(points) - 2)
+    low, high = math.log(points[place]), math.log(points[place + 1])
+    share, step = (math.log(at) - low) / (high - low), values[place + 1] - values[place]
+    return values[place] + step * (share if share <= 1 else 2 - 0.5 ** (share - 1))
 
 
 def _odds(error: float) -> float:

@@ -26,9 +26,7 @@ from lightmeter.verbs.fit import steps, training_mode
 from lightmeter.verbs.measure import Measurement, inference_rate, measure_training
 from lightmeter.verbs.state import Counters, State
 
-WIDTHS = (0.5, 0.75, 1.0, 1.5, 2.0)
-_NARROWEST = 0.25  # taken only where all others would see the images less than so many times:
-_FEW_EPOCHS = 3.0
+WIDTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 _LOOKING = 0.2  # of the budget may go into looking for a width: on a machine that is busy, each look takes its time
 _COST_OF_WIDTH = 1.5  # the power of the width with which a step's time grows, roughly: where to begin to look
 _MARGIN = 0.95  # of the measured speed is planned with; the rest is for validation, saving and noise
@@ -86,17 +84,19 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Option:
-    """A width, how fast it trains, the seconds to keep for what comes after, and the epochs that leaves time for."""
+    """A width, how fast it trains, the seconds to keep for what comes after, the epochs that leaves time for, and the
+    validation error that they promise; above 1 where there is no time for the epochs that were asked for.
+    """
 
     width: float
     images_per_second: float
     finish: float
     epochs: float
+    error: float
 
 
-def epochs_needed(n: int) -> float:
-    """Epochs that a network from scratch wants before a wider one pays: 12 for 50,000 images, more for fewer."""
-    return min(60.0, max(12.0, 12 * math.sqrt(50_000 / n)))
+Promise = Callable[[float, float], float]
+"""(width, epochs) -> the validation error, 0..1, that such a training ends with; see `recipes.curves`."""
 
 
 def meter(
@@ -109,6 +109,7 @@ def meter(
     scored: int,
     clock: Clock,
     epochs: float | None,
+    promise: Promise,
     widths: Sequence[float] = WIDTHS,
     progress: Progress = SILENT,
 ) -> Plan:
@@ -120,6 +121,7 @@ def meter(
         pixels, labels: some training images uint8[M, S, S, C] and their labels int64[M].
         scored: images that are scored after training (validation and test).
         epochs: as the user asked; None leaves them to the meter, which then needs a budget.
+        promise: what each width and number of epochs is worth.
         widths: that may be chosen among.
         progress: is told of each measurement.
 
@@ -141,11 +143,16 @@ def meter(
         sentences.append(f"Asked for: {_epochs(epochs)}, without a limit of time.")
         return Plan(make(epochs, probe.model.width), execution, None, False, tuple(measurements), tuple(sentences))
 
-    needed = epochs or epochs_needed(n)
+    least_epochs = epochs or 1.0
     options: dict[float, _Option] = {}
 
-    def consider(width: float) -> bool:
-        """Measure a width; whether it would get the epochs it needs."""
+    def expected(width: float, possible: float) -> float:
+        if possible < least_epochs:
+            return 2.0 - possible / least_epochs
+        return promise(width, epochs or possible)
+
+    def consider(width: float) -> float:
+        """Measure a width; the error that it promises."""
         assert clock.budget is not None
         recipe = make(1.0, width)
         candidate = build_prepared(recipe, num_classes, pixels)
@@ -162,32 +169,40 @@ def meter(
             measurements.append(Measurement(what, rate, 0.0, True))
             progress.say(measurements[-1].sentence())
         finish = finish_seconds(scored, infer)
-        seconds = clock.budget - finish - clock.elapsed
-        options[width] = _Option(width, train, finish, _MARGIN * train * seconds / n)
-        return options[width].epochs >= needed
+        possible = _MARGIN * train * (clock.budget - finish - clock.elapsed) / n
+        options[width] = _Option(width, train, finish, possible, expected(width, possible))
+        return options[width].error
 
-    # From the width that the first measurement suggests: up while there are epochs enough, else down until there are.
+    # From the width that the first measurement suggests, on to wider or else to narrower ones while it gets better.
     first = max(one.images_per_second for one in measurements if one.accepted) * probe.model.width**_COST_OF_WIDTH
-    likely = [place for place, width in enumerate(widths) if first / width**_COST_OF_WIDTH * clock.left / n >= needed]
-    place = max(likely, default=0)
+    likely = [expected(width, first / width**_COST_OF_WIDTH * clock.left / n) for width in widths]
+    place = min(range(len(widths)), key=lambda place: (likely[place], -widths[place]))
     until = clock.elapsed + _LOOKING * clock.budget
-    step = 1 if consider(widths[place]) else -1
-    while 0 <= place + step < len(widths) and clock.elapsed < until:
-        place += step
-        if consider(widths[place]) != (step > 0):
+    error = consider(widths[place])
+    for step in (1, -1):
+        moved = False
+        while 0 <= place + step < len(widths) and clock.elapsed < until:
+            other = consider(widths[place + step])
+            if other > error or (step < 0 and other == error):
+                break
+            place, error, moved = place + step, other, True
+        if moved:
             break
-    if len(widths) > 1 and max(option.epochs for option in options.values()) < _FEW_EPOCHS:
-        consider(_NARROWEST)  # in any case: without it there may be nothing to train
-    enough = [option for option in options.values() if option.epochs >= needed]
-    found = max(enough, key=lambda option: option.width) if enough else max(options.values(), key=lambda o: o.epochs)
+    if options[widths[place]].epochs < least_epochs and widths[0] not in options:
+        place, error = 0, consider(widths[0])  # whatever the clock says: without it there is nothing to train
+    found = options[widths[place]]
     width, train, finish, possible = found.width, found.images_per_second, found.finish, found.epochs
-    if possible < (epochs or 1.0):
-        least = clock.elapsed + finish + 1.1 * (epochs or 1.0) * n / (_MARGIN * train)
-        raise too_short(clock, f"{_epochs(epochs or 1.0)} of {n:,} images", least)
+    if possible < least_epochs:
+        least = clock.elapsed + finish + 1.1 * least_epochs * n / (_MARGIN * train)
+        raise too_short(clock, f"{_epochs(least_epochs)} of {n:,} images", least)
     chosen = epochs if epochs is not None else possible
     sentences.append(
         f"Training runs at about {train:,.0f} images/s at width {width:g}; the {clock.budget:.0f} s leave time for "
         f"{possible:.1f} epochs, of which {chosen:.1f} are planned."
+    )
+    sentences.append(
+        f"By learning curves of other pictures, that promises about {1 - error:.0%} right in validation; yours may be "
+        "harder or easier."
     )
     sentences.append(f"{finish:.0f} s are kept for export, the exam, scoring {scored:,} images and the report.")
     until = clock.budget - finish

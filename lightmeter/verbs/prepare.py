@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +19,7 @@ from lightmeter.nouns.recipe import Recipe
 from lightmeter.nouns.run import Run
 from lightmeter.nouns.split import Split
 from lightmeter.recipes import RECIPES, TRANSFER, Facts
+from lightmeter.recipes.curves import expected_error, nearest
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.data import Data
 from lightmeter.verbs.meter import WIDTHS, Plan, finish_seconds, meter, too_short
@@ -91,7 +93,7 @@ def choose(
         raise too_short(clock, "anything", clock.elapsed + 2 * finish_seconds(0, 1.0))
     progress.say("Measuring this machine and these pictures ...")
     sample = data.sample
-    mirror = measure_mirror(data.pack.pixels[sample], data.pack.labels[sample])
+    mirror = measure_mirror(data.pack.some(sample), data.pack.labels[sample])
     classes = len(data.dataset.classes)
     facts = Facts(len(data.train_rows), classes, data.pack.preprocess, mirror.safe, request.seed)
     settings = {name: value for name, value in request.settings.items() if not name.startswith("preprocess.")}
@@ -151,6 +153,7 @@ def choose(
         def make(epochs: float, width: float) -> Recipe:
             return finished(scratch(facts, epochs=epochs, width=width))
 
+        like = len(data.train_rows), classes, facts.preprocess.size
         widths = (make(1.0, 1.0).model.width,) if "model.width" in settings else WIDTHS
         plan = meter(
             make,
@@ -162,6 +165,9 @@ def choose(
             clock=clock,
             epochs=request.epochs,
             progress=progress,
+            promise=partial(expected_error, *like),
             widths=widths,
         )
+        if clock.budget is not None:
+            plan = replace(plan, sentences=(*plan.sentences, nearest(*like).sentence()))
     return replace(plan, sentences=(mirror.sentence, *plan.sentences))
