@@ -28,6 +28,7 @@ from lightmeter.verbs.state import Counters, State
 
 WIDTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 _LOOKING = 0.2  # of the budget may go into looking for a width: on a machine that is busy, each look takes its time
+_LOOK_STEPS = 3  # of training and what scores about as many pictures
 _COST_OF_WIDTH = 1.5  # the power of the width with which a step's time grows, roughly: where to begin to look
 _MARGIN = 0.95  # of the measured speed is planned with; the rest is for validation, saving and noise
 _EXPORT_SECONDS = 6.0  # writing a bundle and sitting its exam; mostly the graph exporter, whatever the network
@@ -173,15 +174,28 @@ def meter(
         options[width] = _Option(width, train, finish, possible, expected(width, possible))
         return options[width].error
 
-    # From the width that the first measurement suggests, on to wider or else to narrower ones while it gets better.
-    first = max(one.images_per_second for one in measurements if one.accepted) * probe.model.width**_COST_OF_WIDTH
-    likely = [expected(width, first / width**_COST_OF_WIDTH * clock.left / n) for width in widths]
-    place = min(range(len(widths)), key=lambda place: (likely[place], -widths[place]))
+    first = max(one.images_per_second for one in measurements if one.accepted)
+
+    def guessed(width: float) -> float:
+        """Images per second, by the measured width that is nearest."""
+        known = {probe.model.width: first} | {one.width: one.images_per_second for one in options.values()}
+        nearest = min(known, key=lambda other: abs(math.log(other / width)))
+        return float(known[nearest] * (nearest / width) ** _COST_OF_WIDTH)
+
     until = clock.elapsed + _LOOKING * clock.budget
+
+    def affordable(width: float) -> bool:
+        """Whether a look, of some steps, will have ended by then."""
+        return clock.elapsed + _LOOK_STEPS * batch / guessed(width) < until
+
+    # From the width that the first measurement suggests, on to wider or else to narrower ones while it gets better.
+    left = clock.budget - until - finish_seconds(0, 1.0)
+    likely = {width: expected(width, guessed(width) * left / n) for width in widths if affordable(width)}
+    place = widths.index(min(likely, key=lambda width: (likely[width], -width), default=widths[0]))
     error = consider(widths[place])
     for step in (1, -1):
         moved = False
-        while 0 <= place + step < len(widths) and clock.elapsed < until:
+        while 0 <= place + step < len(widths) and affordable(widths[place + step]):
             other = consider(widths[place + step])
             if other > error or (step < 0 and other == error):
                 break
@@ -189,7 +203,8 @@ def meter(
         if moved:
             break
     if options[widths[place]].epochs < least_epochs and widths[0] not in options:
-        place, error = 0, consider(widths[0])  # whatever the clock says: without it there is nothing to train
+        place = 0
+        consider(widths[0])  # whatever the clock says: without it there is nothing to train
     found = options[widths[place]]
     width, train, finish, possible = found.width, found.images_per_second, found.finish, found.epochs
     if possible < least_epochs:
@@ -200,10 +215,12 @@ def meter(
         f"Training runs at about {train:,.0f} images/s at width {width:g}; the {clock.budget:.0f} s leave time for "
         f"{possible:.1f} epochs, of which {chosen:.1f} are planned."
     )
-    sentences.append(
-        f"By learning curves of other pictures, that promises about {1 - error:.0%} right in validation; yours may be "
-        "harder or easier."
-    )
+    if len(options) > 1:
+        looked = ", ".join(f"{option:g}" for option in sorted(options))
+        sentences.append(
+            f"Of the widths {looked} this one promises the fewest errors at the deadline, by learning curves that were "
+            "measured on other pictures."
+        )
     sentences.append(f"{finish:.0f} s are kept for export, the exam, scoring {scored:,} images and the report.")
     until = clock.budget - finish
     return Plan(make(chosen, width), execution, until, epochs is None, tuple(measurements), tuple(sentences))

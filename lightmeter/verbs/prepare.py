@@ -168,6 +168,6 @@ def choose(
             promise=partial(expected_error, *like),
             widths=widths,
         )
-        if clock.budget is not None:
+        if clock.budget is not None and len(widths) > 1:
             plan = replace(plan, sentences=(*plan.sentences, nearest(*like).sentence()))
     return replace(plan, sentences=(mirror.sentence, *plan.sentences))
