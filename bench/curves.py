@@ -2,8 +2,8 @@
 
 For each set of pictures every width is trained anew for every number of epochs by the recipe `fast`, with one seed, to
 the end of its schedule, and scored on validation pictures that none of them learns from; no test split is opened. What
-is measured stands in `records/DATE-curves/` after each training, so that an interrupted run goes on; `--write` makes
-`lightmeter/recipes/curves.json` of the newest record of each set.
+is measured stands in `records/DATE-curves/` after each training, so that a run interrupted on the same day goes on;
+`--write` makes `lightmeter/recipes/curves.json` of the newest record of each set.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="make the table of the records instead of measuring")
     asked = parser.parse_args()
     if asked.write:
-        write()
+        TABLE.write_text(table())
         return
     materials = Materials(progress=SILENT)
     for name in asked.sets or SETS:
@@ -85,7 +85,7 @@ def measure(name: str, asked: Asked, materials: Materials) -> None:
     data = fewer(data, asked.n)
     kept: list[dict[str, Any]] = json.loads(path.read_text())["cells"] if path.exists() else []
     cells = sorted(((width, epochs) for width in asked.widths for epochs in asked.epochs), key=lambda c: c[0] * c[1])
-    mirror = bool(measure_mirror(data.pack.pixels[data.sample], data.pack.labels[data.sample]).safe)
+    mirror = bool(measure_mirror(data.pack.some(data.sample), data.pack.labels[data.sample]).safe)
     for width, epochs in cells:
         if any((cell["width"], cell["epochs"]) == (width, epochs) for cell in kept):
             continue
@@ -147,23 +147,23 @@ def trained(data: Data, width: float, epochs: float, mirror: bool) -> dict[str, 
     return {"width": width, "epochs": epochs, "error": round(1 - last["val/accuracy"], 5)}
 
 
-def write() -> None:
-    """The table, of the newest record of each set that is whole."""
+def table() -> str:
+    """The text of the package's table, of the newest record of each set that is whole."""
     newest: dict[str, dict[str, Any]] = {}
     for path in sorted(ROOT.glob("records/*-curves/*.json")):
-        newest[path.stem] = json.loads(path.read_text())
+        record = json.loads(path.read_text())
+        if len(record["cells"]) == len(SETS[path.stem].widths) * len(SETS[path.stem].epochs):
+            newest[path.stem] = record
     found = []
-    for name, record in newest.items():
+    for name in [name for name in SETS if name in newest]:
+        record = newest[name]
         errors = {(cell["width"], cell["epochs"]): cell["error"] for cell in record["cells"]}
         widths, epochs = (sorted({cell[place] for cell in errors}) for place in (0, 1))
-        if len(errors) < len(widths) * len(epochs) or min(len(widths), len(epochs)) < 2:
-            sys.stderr.write(f"{name}: left out, as its grid is not whole\n")
-            continue
         about = {key: record[key] for key in ("source", "n", "num_classes", "size")}
         grid = [[errors[width, count] for count in epochs] for width in widths]
         found.append({**about, "widths": widths, "epochs": epochs, "errors": grid})
     lines = ",\n  ".join(json.dumps(grid) for grid in found)
-    TABLE.write_text(f'{{\n "format": {FORMAT},\n "grids": [\n  {lines}\n ]\n}}\n')
+    return f'{{\n "format": {FORMAT},\n "grids": [\n  {lines}\n ]\n}}\n'
 
 
 if __name__ == "__main__":

@@ -203,14 +203,18 @@ def draw(grown: dict[str, list[dict[str, Any]]], folder: Path) -> None:
         for place, (by, words) in enumerate(names.items(), start=1):
             axes = figure.add_subplot(1, 3, place)
             x = [one[by] for one in grown[by]]
+            axes.set_ylim(0.01, 30_000)  # the same for all three
             lines = (("epoch_seconds", BLUE, "epoch, s"), ("own_mib", ORANGE, "memory, MiB"))
             for what, colour, label in (*lines, ("prepare_seconds", INK, "opening, splitting, s"))[
                 : 3 if place == 1 else 2
             ]:
                 axes.loglog(x, [one[what] for one in grown[by]], color=colour, marker="o", label=label)
             axes.set_xlabel(words)
+            axes.set_xticks(x, [f"{value:,}" for value in x])
+            axes.set_xticks([], minor=True)
             if place == 1:
-                axes.legend(loc="upper left")
+                lines_, labels = axes.get_legend_handles_labels()
+        figure.legend(lines_, labels, loc="outside upper center", ncols=3)
         (folder / "growth.png").write_bytes(finish(figure, "growth", "How cost grows").png)
 
 

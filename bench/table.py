@@ -144,7 +144,6 @@ def _growth() -> str:
     """How cost grows, from the newest record of bench.growth, whose figure the page shows."""
     newest = sorted(ROOT.glob("records/*-growth/growth.json"))[-1]
     record = json.loads(newest.read_text())
-    (ROOT / "docs" / "pictures" / "growth.png").write_bytes((newest.parent / "growth.png").read_bytes())
     note = f" {record['note']}" if record["note"] else ""
     said = f"Record: `{newest.parent.relative_to(ROOT)}`. Measured on: {_machine(record['environment'])}.{note}"
     picture = "![Seconds of an epoch and memory against images, side and classes](pictures/growth.png)"
@@ -214,5 +213,7 @@ def _machine(environment: dict[str, Any]) -> str:
 if __name__ == "__main__":
     PAGE.write_text(page())
     PERFORMANCE.write_text(performance())
+    figure = sorted(ROOT.glob("records/*-growth/growth.png"))[-1]
+    (ROOT / "docs" / "pictures" / "growth.png").write_bytes(figure.read_bytes())
     for path in [*sorted(EXPERIMENTS.glob("*.md")), HONEST, GROWTH]:
         path.write_text(filled(path.read_text()))

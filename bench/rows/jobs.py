@@ -53,7 +53,7 @@ def errors(quick: bool) -> Outcome:
                 for name, script in (("theirs", "onecycle_textbook"), ("airbench", "airbench_port")):
                     other, _ = answered(side_command(script, str(seconds), str(seed), images))
                     of[name].append(1 - other["accuracy"])
-                n = mine["test"]["n"], other["n"]
+            n = mine["test"]["n"], other["n"]
             found.append(_error_ratio(of["ours"], of["theirs"], n))
             values[seconds] = of
     worst = max(found)

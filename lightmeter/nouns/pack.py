@@ -73,9 +73,9 @@ class Pack:
         nothing.
 
         So a Pack larger than memory, or one that was made long ago, is read as fast as the disk can while the network
-        computes, in the same random order as any other. A canvas that is touched without having been asked for, or that
-        memory had no room for until then, is read alone: of its own accord the system would read what lies around it
-        too, megabytes on some disks, and drop for them what was asked for.
+        computes, in the same random order as any other. What is touched without having been asked for, or was dropped
+        since, is read page by page and alone: of its own accord the system would read what lies around it too,
+        megabytes on some disks, and drop for them what was asked for. Hence whoever reads asks first: see `some`.
         """
         mapped = getattr(self.pixels, "_mmap", None)
         if not isinstance(mapped, mmap.mmap) or not hasattr(mapped, "madvise"):
@@ -88,7 +88,7 @@ class Pack:
             mapped.madvise(mmap.MADV_WILLNEED, start, first + size - start)
 
     def some(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The canvases of these rows, uint8[n, S, S, C], a copy; asked for all at once."""
+        """A copy of the canvases of these rows, uint8[n, S, S, C], which are asked for all at once."""
         self.soon(rows)
         return self.pixels[rows]
 
@@ -97,7 +97,7 @@ class Pack:
         self.soon(rows[:count])
         for start in range(0, len(rows), count):
             self.soon(rows[start + count :][:count])
-            yield self.pixels[rows[start : start + count]]
+            yield self.some(rows[start : start + count])
 
     @staticmethod
     def open(path: Path) -> Pack:

@@ -84,7 +84,8 @@ def expected_error(
 ) -> float:
     """The validation error that training from random weights promises, as on the sets most like this one.
 
-    Good for telling plans apart; how hard other pictures are it cannot know.
+    Good for telling plans of the recipe `fast` apart, and those of others for want of better; how hard other pictures
+    are it cannot know.
 
     Args:
         n, num_classes, size: training pictures, classes, side of the canvases.

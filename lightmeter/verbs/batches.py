@@ -82,7 +82,7 @@ class PixelBatches:
     def train(self, chosen: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """See `Batches`."""
         rows = self.train_rows[chosen.numpy()]
-        pixels = torch.from_numpy(self.pack.pixels[rows]).to(self.device)
+        pixels = torch.from_numpy(self.pack.some(rows)).to(self.device)
         labels = torch.from_numpy(self.pack.labels[rows]).to(self.device)
         targets = soft_targets(labels, self.num_classes, self.label_smoothing)
         context = BatchContext(torch.from_numpy(rows), epoch, step, self.num_classes)

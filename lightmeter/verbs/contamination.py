@@ -13,7 +13,7 @@ from lightmeter.errors import FormatError
 from lightmeter.nouns.bundle import Bundle
 from lightmeter.nouns.dataset import Dataset
 from lightmeter.nouns.files import read_json, write_json
-from lightmeter.nouns.likeness import near_duplicates, signatures
+from lightmeter.nouns.likeness import BYTES, near_duplicates, signatures
 from lightmeter.nouns.provenance import (
     COPY,
     FORMAT,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 DOCUMENT = "contamination.json"
 """Where a run keeps the judgement of its test pictures."""
 
+_AT_ONCE = 1024
 _SHOWN = 20  # pairs that are kept to look at
 
 
@@ -46,8 +47,11 @@ def look(dataset: Dataset, pack: Pack, ids: Sequence[str]) -> Seen:
     """The pictures named as a Seen, in the order of `ids`."""
     rows = pack.rows(ids)
     ascending = np.argsort(rows)  # the order in which a disk is read fastest
-    marks = np.empty((len(rows), signatures(pack.pixels, rows[:0]).shape[1]), np.uint8)
-    marks[ascending] = signatures(pack.pixels, rows[ascending])
+    marks = np.empty((len(rows), BYTES), np.uint8)
+    done = 0
+    for pixels in pack.in_turn(rows[ascending], _AT_ONCE):
+        marks[ascending[done : done + len(pixels)]] = signatures(pixels, np.arange(len(pixels)))
+        done += len(pixels)
     files = short_hashes([dataset.hashes[dataset.row[id]] for id in ids])
     canvases = short_hashes([pack.pixel_hashes[row] for row in rows.tolist()])
     return Seen((), (), (dataset.fingerprint,), files, canvases, marks)

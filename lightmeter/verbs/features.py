@@ -59,7 +59,7 @@ def features(
             return torch.from_numpy(np.load(path, allow_pickle=False))
         except (ValueError, OSError):  # damaged: computed again below
             path.unlink(missing_ok=True)
-    model = fused(model, torch.from_numpy(pack.pixels[rows[:4]]))
+    model = fused(model, torch.from_numpy(pack.some(rows[:4])))
     execution.place(model)
     found: list[list[Tensor]] = [[] for _ in views]
     with (

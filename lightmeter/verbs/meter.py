@@ -28,7 +28,9 @@ from lightmeter.verbs.state import Counters, State
 
 WIDTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 _LOOKING = 0.2  # of the budget may go into looking for a width: on a machine that is busy, each look takes its time
-_LOOK_STEPS = 3  # of training and what scores about as many pictures
+_FEW_EPOCHS = 3.0  # where a width leaves time for no more, the narrowest is looked at in any case
+_LOOK_STEPS = 3  # of training in a look, about,
+_SCORED = 64  # and pictures that are scored in it
 _COST_OF_WIDTH = 1.5  # the power of the width with which a step's time grows, roughly: where to begin to look
 _MARGIN = 0.95  # of the measured speed is planned with; the rest is for validation, saving and noise
 _EXPORT_SECONDS = 6.0  # writing a bundle and sitting its exam; mostly the graph exporter, whatever the network
@@ -85,15 +87,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Option:
-    """A width, how fast it trains, the seconds to keep for what comes after, the epochs that leaves time for, and the
-    validation error that they promise; above 1 where there is no time for the epochs that were asked for.
-    """
+    """A width, how fast it trains, and the seconds to keep for what comes after."""
 
     width: float
     images_per_second: float
     finish: float
-    epochs: float
-    error: float
 
 
 Promise = Callable[[float, float], float]
@@ -148,19 +146,27 @@ def meter(
     options: dict[float, _Option] = {}
 
     def expected(width: float, possible: float) -> float:
+        """The error that a width promises; above 1 where there is no time for the epochs that were asked for."""
         if possible < least_epochs:
             return 2.0 - possible / least_epochs
         return promise(width, epochs or possible)
 
-    def consider(width: float) -> float:
-        """Measure a width; the error that it promises."""
+    def possible(option: _Option) -> float:
+        """Epochs for which there is time as of now."""
         assert clock.budget is not None
+        return max(0.0, _MARGIN * option.images_per_second * (clock.budget - option.finish - clock.elapsed) / n)
+
+    def error(width: float) -> float:
+        return expected(width, possible(options[width]))
+
+    def consider(width: float) -> None:
+        """Measure a width."""
         recipe = make(1.0, width)
         candidate = build_prepared(recipe, num_classes, pixels)
         # The exported graph runs on the processor, so that is where scoring is timed.
         plain = Execution("cpu", "float32", "channels_last", execution.micro_batch, execution.threads)
         infer = inference_rate(
-            MultiView(fused(candidate, inputs[:4]), recipe.views), inputs[:64], plain, seconds=0.003 * share
+            MultiView(fused(candidate, inputs[:4]), recipe.views), inputs[:_SCORED], plain, seconds=0.003 * share
         )
         train = training_rate(candidate, recipe, batches(recipe), execution, seconds=0.006 * share)
         for what, rate in (
@@ -169,10 +175,7 @@ def meter(
         ):
             measurements.append(Measurement(what, rate, 0.0, True))
             progress.say(measurements[-1].sentence())
-        finish = finish_seconds(scored, infer)
-        possible = _MARGIN * train * (clock.budget - finish - clock.elapsed) / n
-        options[width] = _Option(width, train, finish, possible, expected(width, possible))
-        return options[width].error
+        options[width] = _Option(width, train, finish_seconds(scored, infer))
 
     first = max(one.images_per_second for one in measurements if one.accepted)
 
@@ -185,41 +188,44 @@ def meter(
     until = clock.elapsed + _LOOKING * clock.budget
 
     def affordable(width: float) -> bool:
-        """Whether a look, of some steps, will have ended by then."""
-        return clock.elapsed + _LOOK_STEPS * batch / guessed(width) < until
+        """Whether a look will have ended by then."""
+        return clock.elapsed + (_LOOK_STEPS * batch + _SCORED * probe.views) / guessed(width) < until
 
     # From the width that the first measurement suggests, on to wider or else to narrower ones while it gets better.
-    left = clock.budget - until - finish_seconds(0, 1.0)
+    left = max(0.0, clock.budget - until - finish_seconds(0, 1.0))
     likely = {width: expected(width, guessed(width) * left / n) for width in widths if affordable(width)}
-    place = widths.index(min(likely, key=lambda width: (likely[width], -width), default=widths[0]))
-    error = consider(widths[place])
+    place = widths.index(min(likely, key=lambda width: (likely[width], width), default=widths[0]))
+    consider(widths[place])
     for step in (1, -1):
         moved = False
         while 0 <= place + step < len(widths) and affordable(widths[place + step]):
-            other = consider(widths[place + step])
-            if other > error or (step < 0 and other == error):
+            if step > 0 and possible(options[widths[place]]) < least_epochs:
                 break
-            place, error, moved = place + step, other, True
+            consider(widths[place + step])
+            if error(widths[place + step]) >= error(widths[place]):
+                break
+            place, moved = place + step, True
         if moved:
             break
-    if options[widths[place]].epochs < least_epochs and widths[0] not in options:
-        place = 0
-        consider(widths[0])  # whatever the clock says: without it there is nothing to train
-    found = options[widths[place]]
-    width, train, finish, possible = found.width, found.images_per_second, found.finish, found.epochs
-    if possible < least_epochs:
+    if possible(options[widths[place]]) < max(_FEW_EPOCHS, least_epochs):
+        if widths[0] not in options:
+            consider(widths[0])  # whatever the clock says: without it there may be nothing to train
+        place = min((0, place), key=lambda place: error(widths[place]))
+    found, count = options[widths[place]], possible(options[widths[place]])
+    width, train, finish = found.width, found.images_per_second, found.finish
+    if count < least_epochs:
         least = clock.elapsed + finish + 1.1 * least_epochs * n / (_MARGIN * train)
         raise too_short(clock, f"{_epochs(least_epochs)} of {n:,} images", least)
-    chosen = epochs if epochs is not None else possible
+    chosen = epochs if epochs is not None else count
     sentences.append(
         f"Training runs at about {train:,.0f} images/s at width {width:g}; the {clock.budget:.0f} s leave time for "
-        f"{possible:.1f} epochs, of which {chosen:.1f} are planned."
+        f"{count:.1f} epochs, of which {chosen:.1f} are planned."
     )
     if len(options) > 1:
         looked = ", ".join(f"{option:g}" for option in sorted(options))
         sentences.append(
-            f"Of the widths {looked} this one promises the fewest errors at the deadline, by learning curves that were "
-            "measured on other pictures."
+            f"Of the widths {looked} this one promises the fewest errors, by learning curves that were measured before "
+            "with the recipe fast."
         )
     sentences.append(f"{finish:.0f} s are kept for export, the exam, scoring {scored:,} images and the report.")
     until = clock.budget - finish

@@ -82,13 +82,14 @@ def gather(runner: Runner, canvases: Pack, ids: Sequence[str], count: int) -> Ex
     """
     chosen = _evenly(canvases, ids, count)
     rows = canvases.rows(chosen)
-    found = []
+    found: list[NDArray[np.float32]] = []
+    small: list[NDArray[np.uint8]] = []
     for pixels in canvases.in_turn(rows, _AT_ONCE):
         features = features_of(runner, pixels)
         assert features is not None, "the graph was exported without features"
         found.append(features)
-    small = np.stack([_shrunk(np.asarray(canvases.pixels[row])) for row in rows])
-    return Examples(tuple(map(_shown, chosen)), canvases.labels[rows], np.concatenate(found), small)
+        small += map(_shrunk, pixels)
+    return Examples(tuple(map(_shown, chosen)), canvases.labels[rows], np.concatenate(found), np.stack(small))
 
 
 def _evenly(canvases: Pack, ids: Sequence[str], count: int) -> list[str]:

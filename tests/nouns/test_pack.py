@@ -162,3 +162,13 @@ def test_what_is_not_whole_is_refused(tmp_path: Path, damage: Callable[[Path], o
 def test_texts_come_back(tmp_path: Path, texts: tuple[str, ...]) -> None:
     (tmp_path / "texts").write_bytes(lines(texts))
     assert _lines(tmp_path / "texts") == texts
+
+
+def test_canvases_come_in_the_order_asked_for_in_parts(tmp_path: Path) -> None:
+    pack = Pack.open(written(tmp_path / "pack"))
+    rows = np.array([1, 0, 1, 1, 0])
+    parts = list(pack.in_turn(rows, 2))
+    assert [len(part) for part in parts] == [2, 2, 1]
+    np.testing.assert_array_equal(np.concatenate(parts), np.asarray(pack.pixels)[rows])
+    np.testing.assert_array_equal(pack.some(rows), np.asarray(pack.pixels)[rows])
+    assert list(pack.in_turn(rows[:0], 2)) == []

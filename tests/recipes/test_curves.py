@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from lightmeter.recipes.curves import Grid, expected_error, grids, nearest
+from lightmeter.recipes.curves import TABLE, Grid, expected_error, grids, nearest
 
 ONE = Grid("a", 10_000, 10, 32, (0.5, 1.0), (2.0, 8.0), ((0.4, 0.2), (0.3, 0.1)))
 OTHER = Grid("b", 1_000_000, 1_000, 64, (0.5, 1.0), (2.0, 8.0), ((0.9, 0.8), (0.9, 0.8)))
@@ -59,3 +59,9 @@ def test_the_table_that_the_package_brings_is_whole() -> None:
 def test_the_set_that_is_most_like_is_named() -> None:
     assert nearest(10_000, 10, 32).source == "cifar10"
     assert "tiny-imagenet with 20,000 of 200 classes at 32 px" in nearest(20_000, 150, 32).sentence()
+
+
+def test_the_table_is_what_the_records_say() -> None:
+    from bench.curves import table
+
+    assert TABLE.read_text(encoding="utf-8") == table(), "run: python -m bench.curves --write"

@@ -232,6 +232,33 @@ def test_the_width_is_the_one_that_promises_most_at_the_deadline(
     assert planned(600.0) == 2.0  # 10 epochs are 1,280 images, at 5 a second
 
 
+def test_what_the_looks_took_is_not_planned_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the width that was looked at first is taken after all."""
+    images, labels = pixels()
+    spent = 0.0
+
+    class Busy(Clock):
+        @property
+        def elapsed(self) -> float:
+            return spent
+
+    def slow(model: nn.Module, recipe: Recipe, *rest: object, **options: object) -> float:
+        nonlocal spent
+        spent += 20.0
+        return 1000.0
+
+    def narrow(width: float, epochs: float) -> float:
+        return 0.1 * width
+
+    monkeypatch.setattr("lightmeter.verbs.meter.training_rate", slow)
+    rest: dict[str, Any] = {"num_classes": 10, "scored": 60, "epochs": None, "widths": (0.25, 0.5), "promise": narrow}
+    made = meter(make, DigitBatches, images, labels, clock=Busy(0.0, 600.0), **rest)
+    assert made.recipe.model.width == 0.25
+    assert made.train_until is not None
+    batches = DigitBatches(made.recipe)
+    assert made.recipe.epochs == pytest.approx(0.95 * 1000 * (made.train_until - 40.0) / batches.n, rel=1e-6)
+
+
 def test_a_look_that_takes_a_good_part_of_the_budget_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
     images, labels = pixels()
     spent = 0.0
