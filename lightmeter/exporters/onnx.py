@@ -9,7 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from torch import nn
 
 from lightmeter.errors import BundleError
 from lightmeter.nouns.files import write_atomic
+
+_Module = TypeVar("_Module", bound=nn.Module)
 
 OPSET = 20
 """The newest operator set that every ONNX Runtime we allow can run."""
@@ -43,7 +45,7 @@ def export_onnx(
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
-                plain_copy(module),
+                _out_of_place(plain_copy(module)),
                 (example,),
                 dynamo=True,
                 verbose=False,
@@ -72,9 +74,17 @@ def reference_logits(module: nn.Module, canvases: NDArray[np.uint8]) -> NDArray[
     return logits
 
 
-def plain_copy(module: nn.Module) -> nn.Module:
+def plain_copy(module: _Module) -> _Module:
     """A copy in evaluation mode, in float32, on the CPU; the module itself stays as it is."""
     return copy.deepcopy(module).eval().to("cpu", torch.float32)
+
+
+def _out_of_place(module: nn.Module) -> nn.Module:
+    """Let no activation overwrite its input, as each that does is traced for a quarter of a second."""
+    for part in module.modules():
+        if getattr(part, "inplace", False):
+            setattr(part, "inplace", False)  # noqa: B010 - no nn.Module declares it
+    return module
 
 
 def _cause(error: BaseException) -> str:

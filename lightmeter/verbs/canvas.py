@@ -22,8 +22,8 @@ from lightmeter.nouns.recipe import explain, lay_over
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.execution import Execution
 from lightmeter.verbs.features import features_of
+from lightmeter.verbs.finish import export_seconds, finish_seconds
 from lightmeter.verbs.measure import inference_rate, measure_inference
-from lightmeter.verbs.meter import finish_seconds
 from lightmeter.verbs.start import Start
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _for_trained_weights(dataset: Dataset, usual: int, start: Start, clock: Cloc
         side: ((len(dataset) - held_out) * _VIEWS / features + scored / scoring) * (side / largest) ** 2
         for side in _TRAINED_SIZES
     }
-    left = _SHARE * (clock.left - finish_seconds(0, 1.0))
+    left = _SHARE * (clock.left - finish_seconds(export_seconds(model), 0, 1.0))
     side = max((side for side in _TRAINED_SIZES if seconds[side] <= left), default=_TRAINED_SIZES[0])
     progress.say(
         f"Canvases of {side} pixels: features and scoring take about {seconds[side]:.0f} s of the "

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """uint8[N, S, S, C] -> float32[N, K]: a model in memory, or a bundle's runner."""
 
+AT_ONCE = 32
+"""Pictures that are scored at a time: few enough for six views of large ones, enough to keep the cores busy."""
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -57,7 +60,7 @@ def score(
     *,
     split: str,
     temperature: float = 1.0,
-    batch_size: int = 512,
+    batch_size: int = AT_ONCE,
     progress: Progress = SILENT,
 ) -> Evaluation:
     """Score exactly the pictures named, in that order.
@@ -101,7 +104,7 @@ def open_test(
     by: str,
     recipe_key: str,
     temperature: float = 1.0,
-    batch_size: int = 512,
+    batch_size: int = AT_ONCE,
     progress: Progress = SILENT,
 ) -> Opened:
     """Score the test split, having first written that it was opened.

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from lightmeter import __version__
 from lightmeter.exporters import EXPORTERS
-from lightmeter.exporters.onnx import reference_logits
+from lightmeter.exporters.onnx import plain_copy, reference_logits
 from lightmeter.models.base import Model, map_weights
+from lightmeter.models.fused import fused
 from lightmeter.models.views import MultiView
 from lightmeter.nouns.bundle import (
     CANVASES,
@@ -43,6 +44,7 @@ from lightmeter.runners import Runner, open_runner
 from lightmeter.verbs.verify import ExamResult, sit_exam
 
 MOST_EXAM_IMAGES = 32
+_COMPARED = 4  # pictures by which a folded network is held against the one it was made from
 
 
 def write_bundle(
@@ -80,14 +82,16 @@ def write_bundle(
     with atomic_folder(path) as folder:
         sizes = {"size": preprocess.size, "channels": preprocess.channels}
         maps = map_weights(plain) if isinstance(plain, Model) else ""
-        if maps:
-            assert isinstance(plain, Model)
-            EXPORTERS["onnx"](_WithMaps(module, plain), folder / GRAPH, **sizes, outputs=("logits", "maps"))
-        elif examples is not None:
-            assert isinstance(plain, Model)
-            EXPORTERS["onnx"](_WithFeatures(module, plain), folder / GRAPH, **sizes, outputs=("logits", "features"))
+        graph = module
+        if isinstance(plain, Model):  # folded before it is traced: an exporter's time goes by the number of layers
+            views = module.views if isinstance(module, MultiView) else 1
+            graph = MultiView(fused(plain_copy(plain), torch.from_numpy(canvases[:_COMPARED])), views)
+        if maps or examples is not None:
+            assert isinstance(graph, MultiView)
+            given = _WithInner(graph, maps=bool(maps))
+            EXPORTERS["onnx"](given, folder / GRAPH, **sizes, outputs=("logits", "maps" if maps else "features"))
         else:
-            EXPORTERS["onnx"](module, folder / GRAPH, **sizes)
+            EXPORTERS["onnx"](graph, folder / GRAPH, **sizes)
         # Each tensor on its own: safetensors refuses tensors that share memory.
         weights = {
             name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in plain.state_dict().items()
@@ -120,30 +124,20 @@ def write_bundle(
         return passed
 
 
-class _WithMaps(nn.Module):
-    """A module beside the last maps of its model: two outputs, of which ONNX Runtime computes what they share once."""
+class _WithInner(nn.Module):
+    """A model and its views beside what it computes on the way: its last maps, or its features where there are none."""
 
-    def __init__(self, module: nn.Module, model: Model) -> None:
+    def __init__(self, views: MultiView, *, maps: bool) -> None:
         super().__init__()
-        self.module, self.model = module, model
+        self.views, self.maps = views, maps
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8[N, S, S, C] -> logits float32[N, K] and maps float32[N, F, H, W]."""
-        maps = self.model.maps(pixels)
-        assert maps is not None
-        return self.module(pixels), maps.to(torch.float32)
-
-
-class _WithFeatures(nn.Module):
-    """A module beside its model's features, where those are no mean of maps."""
-
-    def __init__(self, module: nn.Module, model: Model) -> None:
-        super().__init__()
-        self.module, self.model = module, model
-
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8[N, S, S, C] -> logits float32[N, K] and features float32[N, F]."""
-        return self.module(pixels), self.model.features(pixels).to(torch.float32)
+        """uint8[N, S, S, C] -> logits float32[N, K] and, of the pictures as they are, float32[N, F, H, W] or [N, F]."""
+        model, stacked = self.views.model, self.views.stacked(pixels)
+        inner = model.maps(stacked) if self.maps else model.features(stacked)
+        assert inner is not None
+        logits = self.views.mean(model.head(inner.mean(dim=(2, 3)) if self.maps else inner).to(torch.float32))
+        return logits, inner.unflatten(0, (self.views.views, -1))[0].to(torch.float32)
 
 
 def amend_card(path: Path, **fields: Any) -> None:

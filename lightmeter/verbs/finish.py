@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightmeter.models.base import Model
 from lightmeter.models.views import MultiView
@@ -27,17 +27,35 @@ from lightmeter.verbs.export import amend_card, write_bundle
 from lightmeter.verbs.features import fold
 
 _EXAM_IMAGES = 16
-BATCH = 64  # small enough for six views of large pictures, large enough to keep two cores busy
+_EXPORT_SECONDS, _FILTER_SECONDS = 5.0, 0.12  # writing a bundle: mostly the graph exporter, by the filters it traces
+_REPORT_SECONDS = 5.0
+_MARGIN = 1.2  # on what was measured
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What came of an export: the calibrated validation scores, the exam, and images scored per second."""
+    """What came of an export: the calibrated validation scores, the exam, images scored per second, its own seconds."""
 
     val: Evaluation
     calibration: Calibration
     exam: dict[str, Any]
     images_per_second: float
+    seconds: float
+
+
+def export_seconds(model: Model) -> float:
+    """About how long writing a bundle of `model` takes, its exam included."""
+    return _EXPORT_SECONDS + _FILTER_SECONDS * sum(isinstance(part, nn.Conv2d) for part in model.modules())
+
+
+def finish_seconds(export: float, scored: int, images_per_second: float) -> float:
+    """Seconds to keep for everything after training: `export`, scoring so many pictures at that speed, the report."""
+    return export + _REPORT_SECONDS + _MARGIN * scored / images_per_second
+
+
+def least_finish_seconds() -> float:
+    """As `finish_seconds`, for a network of which nothing is known yet."""
+    return finish_seconds(_EXPORT_SECONDS, 0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +90,7 @@ class Finisher:
         """
         classes, val = self.dataset.classes, self.learning.val
         chosen = val[:: max(1, len(val) // _EXAM_IMAGES)][:_EXAM_IMAGES]
+        began = time.perf_counter()
         exam = write_bundle(
             path,
             module,
@@ -86,9 +105,9 @@ class Finisher:
             seen=self.seen,
         )
         run = open_runner(Bundle.open(path))
-        began = time.perf_counter()
-        raw = score(run, self.pack, val, classes, split="val", batch_size=BATCH, progress=progress)
-        rate = raw.n / (time.perf_counter() - began)
+        exported = time.perf_counter()
+        raw = score(run, self.pack, val, classes, split="val", progress=progress)
+        rate = raw.n / (time.perf_counter() - exported)
         calibration = calibrate(raw)
         calibrated = replace(raw, temperature=calibration.temperature)
         amend_card(
@@ -97,4 +116,4 @@ class Finisher:
             abstain_below=calibration.abstain_below,
             scores={"val": calibrated.summary(), "calibration": calibration.document()},
         )
-        return Exported(calibrated, calibration, exam.document(), rate)
+        return Exported(calibrated, calibration, exam.document(), rate, exported - began)

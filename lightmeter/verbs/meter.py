@@ -21,7 +21,9 @@ from lightmeter.nouns.recipe import Recipe
 from lightmeter.optim import build_optimizer
 from lightmeter.verbs.batches import Batches
 from lightmeter.verbs.clock import Clock
+from lightmeter.verbs.evaluate import AT_ONCE
 from lightmeter.verbs.execution import Execution
+from lightmeter.verbs.finish import export_seconds, finish_seconds, least_finish_seconds
 from lightmeter.verbs.fit import steps, training_mode
 from lightmeter.verbs.measure import Measurement, inference_rate, measure_training
 from lightmeter.verbs.state import Counters, State
@@ -29,13 +31,9 @@ from lightmeter.verbs.state import Counters, State
 WIDTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 _LOOKING = 0.2  # of the budget may go into looking for a width: on a machine that is busy, each look takes its time
 _FEW_EPOCHS = 3.0  # where a width leaves time for no more, the narrowest is looked at in any case
-_LOOK_STEPS = 3  # of training in a look, about,
-_SCORED = 64  # and pictures that are scored in it
+_LOOK_STEPS = 3  # of training in a look, about
 _COST_OF_WIDTH = 1.5  # the power of the width with which a step's time grows, roughly: where to begin to look
 _MARGIN = 0.95  # of the measured speed is planned with; the rest is for validation, saving and noise
-_EXPORT_SECONDS = 6.0  # writing a bundle and sitting its exam; mostly the graph exporter, whatever the network
-_REPORT_SECONDS = 5.0
-_FINISH_MARGIN = 1.2  # on the measured cost of the last evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +164,7 @@ def meter(
         # The exported graph runs on the processor, so that is where scoring is timed.
         plain = Execution("cpu", "float32", "channels_last", execution.micro_batch, execution.threads)
         infer = inference_rate(
-            MultiView(fused(candidate, inputs[:4]), recipe.views), inputs[:_SCORED], plain, seconds=0.003 * share
+            MultiView(fused(candidate, inputs[:4]), recipe.views), inputs[:AT_ONCE], plain, seconds=0.003 * share
         )
         train = training_rate(candidate, recipe, batches(recipe), execution, seconds=0.006 * share)
         for what, rate in (
@@ -175,7 +173,7 @@ def meter(
         ):
             measurements.append(Measurement(what, rate, 0.0, True))
             progress.say(measurements[-1].sentence())
-        options[width] = _Option(width, train, finish_seconds(scored, infer))
+        options[width] = _Option(width, train, finish_seconds(export_seconds(candidate), scored, infer))
 
     first = max(one.images_per_second for one in measurements if one.accepted)
 
@@ -189,10 +187,10 @@ def meter(
 
     def affordable(width: float) -> bool:
         """Whether a look will have ended by then."""
-        return clock.elapsed + (_LOOK_STEPS * batch + _SCORED * probe.views) / guessed(width) < until
+        return clock.elapsed + (_LOOK_STEPS * batch + AT_ONCE * probe.views) / guessed(width) < until
 
     # From the width that the first measurement suggests, on to wider or else to narrower ones while it gets better.
-    left = max(0.0, clock.budget - until - finish_seconds(0, 1.0))
+    left = max(0.0, clock.budget - until - least_finish_seconds())
     likely = {width: expected(width, guessed(width) * left / n) for width in widths if affordable(width)}
     place = widths.index(min(likely, key=lambda width: (likely[width], width), default=widths[0]))
     consider(widths[place])
@@ -273,11 +271,6 @@ def build_prepared(recipe: Recipe, num_classes: int, pixels: Tensor) -> Model:
         model = build_model(recipe.model, num_classes, channels=recipe.preprocess.channels, size=recipe.preprocess.size)
     model.prepare(pixels)
     return model
-
-
-def finish_seconds(scored: int, images_per_second: float) -> float:
-    """Seconds to keep for everything after training: export, exam, scoring and the report."""
-    return _EXPORT_SECONDS + _REPORT_SECONDS + _FINISH_MARGIN * scored / images_per_second
 
 
 def too_short(clock: Clock, what: str, least: float) -> BudgetError:

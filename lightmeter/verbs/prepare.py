@@ -22,7 +22,8 @@ from lightmeter.recipes import RECIPES, TRANSFER, Facts
 from lightmeter.recipes.curves import expected_error, nearest
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.data import Data
-from lightmeter.verbs.meter import WIDTHS, Plan, finish_seconds, meter, too_short
+from lightmeter.verbs.finish import least_finish_seconds
+from lightmeter.verbs.meter import WIDTHS, Plan, meter, too_short
 from lightmeter.verbs.mirror import measure_mirror
 from lightmeter.verbs.start import Start, open_start
 from lightmeter.verbs.training import Training
@@ -89,8 +90,8 @@ def choose(
     request: Request, data: Data, scored: int, clock: Clock, progress: Progress, start: Start | None = None
 ) -> Plan:
     """From measurements to a Plan. Raises BudgetError, RecipeError, WeightsError."""
-    if clock.left < finish_seconds(0, 1.0):  # no need to measure what cannot fit
-        raise too_short(clock, "anything", clock.elapsed + 2 * finish_seconds(0, 1.0))
+    if clock.left < least_finish_seconds():  # no need to measure what cannot fit
+        raise too_short(clock, "anything", clock.elapsed + 2 * least_finish_seconds())
     progress.say("Measuring this machine and these pictures ...")
     sample = data.sample
     mirror = measure_mirror(data.pack.some(sample), data.pack.labels[sample])

@@ -29,10 +29,10 @@ from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.data import Data
 from lightmeter.verbs.evaluate import open_test, score
 from lightmeter.verbs.export import amend_card
-from lightmeter.verbs.finish import BATCH, Finisher
+from lightmeter.verbs.finish import Finisher, finish_seconds
 from lightmeter.verbs.head import HeadAlone, Standard, feature_batches, probe
 from lightmeter.verbs.learn import digest, learn
-from lightmeter.verbs.meter import Plan, build_prepared, finish_seconds
+from lightmeter.verbs.meter import Plan, build_prepared
 from lightmeter.verbs.start import provenance
 from lightmeter.verbs.state import State
 
@@ -124,7 +124,6 @@ class Training:
                 by="train",
                 recipe_key=self.plan.recipe.key(),
                 temperature=calibration.temperature,
-                batch_size=BATCH,
                 progress=self.progress,
             )
             test = opened.evaluation
@@ -157,7 +156,7 @@ class Training:
 
         def scored(ids: Sequence[str], name: str) -> Evaluation:
             pack, classes = self.data.pack, self.classes
-            return score(logits, pack, ids, classes, split=name, batch_size=BATCH, progress=self.progress)
+            return score(logits, pack, ids, classes, split=name, progress=self.progress)
 
         with execution.pool():
             fitted, val = scored(some, "train"), scored(learning.val, "val")
@@ -173,7 +172,6 @@ class Training:
                     ledger=run.ledger,
                     by=by,
                     recipe_key=self.plan.recipe.key(),
-                    batch_size=BATCH,
                     progress=self.progress,
                 ).evaluation
                 test.save(kept)
@@ -190,7 +188,7 @@ class Training:
         self.progress.say(f"A first usable model ({found}) is at {self.run.bundle}")
         if exported.val.n < _RATED_FROM:
             return until
-        return budget - finish_seconds(self.scored, exported.images_per_second)
+        return budget - finish_seconds(exported.seconds, self.scored, exported.images_per_second)
 
     def _finisher(self, model: Model | None = None) -> Finisher:
         return Finisher(

@@ -18,9 +18,10 @@ from lightmeter.verbs.batches import Batches
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.execution import Execution
 from lightmeter.verbs.features import features_of
+from lightmeter.verbs.finish import export_seconds, finish_seconds
 from lightmeter.verbs.fit import training_mode
 from lightmeter.verbs.measure import Measurement, inference_rate, measure_inference, measure_training
-from lightmeter.verbs.meter import Plan, build_prepared, execution_sentence, finish_seconds, too_short, training_rate
+from lightmeter.verbs.meter import Plan, build_prepared, execution_sentence, too_short, training_rate
 
 _HEAD_EPOCHS = 50.0  # of a linear head on cached features: a few seconds
 _LEAST_EPOCHS = 1.5  # of fine-tuning, below which the head alone is the better use of the time
@@ -73,7 +74,7 @@ def plan_transfer(
     rate = inference_rate(MultiView(quick, recipe.views), inputs, served, seconds=min(2.0, 0.01 * share))
     measurements.append(Measurement(f"scoring, float32, {recipe.views} views", rate, 0.0, True))
     speed = max(one.images_per_second for one in found if one.accepted)
-    finish = finish_seconds(scored, rate)
+    finish = finish_seconds(export_seconds(quick), scored, rate)
     until = None if clock.budget is None else clock.budget - finish
     feature_seconds = images * recipe.views_for_features / speed
     kept = f"{finish:.0f} s are kept for export, the exam, scoring {scored:,} images and the report."
