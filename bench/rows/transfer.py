@@ -27,9 +27,22 @@ def _weights() -> Path:
 
 
 def _trained(source: str, out: Path, seed: int, cache: Path) -> tuple[dict[str, Any], float]:
-    """`lightmeter train` of a head on the frozen network for ten epochs, and its wall-clock seconds."""
+    """`lightmeter train` of a head on the frozen network for ten epochs, and its wall-clock seconds.
+
+    Each picture is seen as it is, once, as the other side sees it; by default we would see its mirror image too.
+    """
     command = [sys.executable, "-m", "lightmeter", "train", source, "--start", str(_weights()), "--recipe", "probe"]
-    settings = ["--epochs", "10", "--set", f"preprocess.size={_SIDE}", "--seed", str(seed), "--allow-leak"]
+    settings = [
+        "--epochs",
+        "10",
+        "--set",
+        f"preprocess.size={_SIDE}",
+        "--set",
+        "views=1",
+        "--seed",
+        str(seed),
+        "--allow-leak",
+    ]
     return answered([*command, *settings, "--out", str(out), "--json"], LIGHTMETER_CACHE=str(cache))
 
 

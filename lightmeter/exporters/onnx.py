@@ -24,6 +24,16 @@ _Module = TypeVar("_Module", bound=nn.Module)
 OPSET = 20
 """The newest operator set that every ONNX Runtime we allow can run."""
 
+EXPORT_SECONDS = 5.0
+"""About what an export and its exam take of a network without filters."""
+
+_FILTER_SECONDS = 0.12
+
+
+def export_seconds(model: nn.Module) -> float:
+    """About how long an export of `model` and its exam take: by the filters that are traced."""
+    return EXPORT_SECONDS + _FILTER_SECONDS * sum(isinstance(part, nn.Conv2d) for part in model.modules())
+
 
 def export_onnx(
     module: nn.Module, path: Path, *, size: int, channels: int, outputs: tuple[str, ...] = ("logits",)

@@ -19,6 +19,17 @@ def open_onnx(bundle: Bundle, *, threads: int, lanes: int = 1) -> OnnxRunner:
     Raises:
         BundleError: the graph cannot be loaded, or takes or gives something else than its card says.
     """
+    size, channels, k = bundle.preprocess.size, bundle.preprocess.channels, len(bundle.classes)
+    path = bundle.path / GRAPH
+    session = open_session(path, threads)
+    takes, gives = session.get_inputs(), session.get_outputs()
+    _check(takes, "tensor(uint8)", [size, size, channels], f"{path} takes")
+    _check(gives[:1], "tensor(float)", [k], f"{path} gives")
+    return OnnxRunner(session, path, (size, size, channels), k)
+
+
+def open_session(path: Path, threads: int) -> Any:
+    """A graph, loaded, of which each call takes `threads`. Raises BundleError."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -27,16 +38,10 @@ def open_onnx(bundle: Bundle, *, threads: int, lanes: int = 1) -> OnnxRunner:
     options.log_severity_level = 4  # what goes wrong is raised; the log would say it twice
     # Idle threads that spin take the cores from decoding, and from whatever else the machine does.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    size, channels, k = bundle.preprocess.size, bundle.preprocess.channels, len(bundle.classes)
-    path = bundle.path / GRAPH
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has an exception class per status code, with Exception alone in common
         raise BundleError(f"{path} could not be loaded ({_first_line(error)}).", "an ONNX graph") from error
-    takes, gives = session.get_inputs(), session.get_outputs()
-    _check(takes, "tensor(uint8)", [size, size, channels], f"{path} takes")
-    _check(gives[:1], "tensor(float)", [k], f"{path} gives")
-    return OnnxRunner(session, path, (size, size, channels), k)
 
 
 class OnnxRunner:

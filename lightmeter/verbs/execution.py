@@ -25,7 +25,8 @@ class Execution:
         dtype: of activations; weights stay float32 and so do normalisation statistics.
         memory_format: layout of activations and filters.
         micro_batch: images per forward pass; a larger batch is accumulated from several.
-        threads: of PyTorch's pool.
+        threads: of PyTorch's pool; of each call where a graph is run, and as many calls at a time as fill the cores.
+        engine: what computes. Only features are computed by "onnxruntime", from a graph of the network.
     """
 
     device: str
@@ -33,6 +34,12 @@ class Execution:
     memory_format: Literal["channels_last", "contiguous"]
     micro_batch: int
     threads: int
+    engine: Literal["torch", "onnxruntime"] = "torch"
+
+    @property
+    def layout(self) -> str:
+        """Of the activations, or whose affair that is, in words."""
+        return "by ONNX Runtime" if self.engine == "onnxruntime" else self.memory_format.replace("_", "-")
 
     def autocast(self) -> AbstractContextManager[Any]:
         """A context in which convolutions and matrix products run in `dtype`."""

@@ -12,12 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lightmeter.models.base import Model, Normalise
-from lightmeter.models.fused import fused
+from lightmeter.models.base import Model
 from lightmeter.nouns.files import write_atomic
 from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.verbs.execution import Execution
+from lightmeter.verbs.extract import architecture, extractor
+
+_CHUNK = 32  # pictures that are read at a time
 
 View = Callable[[NDArray[np.int64], Tensor], Tensor]
 """Positions int64[B] among the rows and their pixels uint8[B, S, S, C] -> those pixels under a fixed view."""
@@ -51,7 +53,7 @@ def features(
         start: the identity of the backbone's weights, another part of it.
         cache: folder for the result; a second call reads it.
     """
-    what = [pack.path.name, start, _architecture(model), str(execution.document()), *views]
+    what = [pack.path.name, start, architecture(model), str(execution.document()), *views]
     identity = "|".join([*what, hashlib.sha256(rows.tobytes()).hexdigest()])
     path = cache / "features" / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npy"
     if path.exists():
@@ -59,44 +61,24 @@ def features(
             return torch.from_numpy(np.load(path, allow_pickle=False))
         except (ValueError, OSError):  # damaged: computed again below
             path.unlink(missing_ok=True)
-    model = fused(model, torch.from_numpy(pack.some(rows[:4])))
-    execution.place(model)
     found: list[list[Tensor]] = [[] for _ in views]
+    few = torch.from_numpy(pack.some(rows[:4]))
     with (
-        execution.pool(),
-        torch.no_grad(),
-        execution.autocast(),
+        extractor(model, execution, few, cache=cache) as extract,
         progress.track("features", len(rows), "images") as advance,
     ):
         done = 0
-        for canvases in pack.in_turn(rows, execution.micro_batch):
+        for canvases in pack.in_turn(rows, max(_CHUNK, execution.micro_batch)):
             some = np.arange(done, done + len(canvases))
             done += len(canvases)
-            pixels = torch.from_numpy(canvases).to(execution.device)
             for batches, view in zip(found, views.values(), strict=True):
-                batches.append(model.features(view(some, pixels)).float().cpu())
+                batches.append(extract(view(some, torch.from_numpy(canvases))))
             advance(len(some))
     result = torch.stack([torch.cat(batches) for batches in found])
     buffer = io.BytesIO()
     np.save(buffer, result.numpy(), allow_pickle=False)
     write_atomic(path, buffer.getvalue())
     return result
-
-
-def features_of(module: nn.Module, pixels: Tensor) -> Tensor:
-    """`Model.features` of a module that is one: uint8[N, S, S, C] to float[N, F]."""
-    assert isinstance(module, Model)
-    return module.features(pixels)
-
-
-def _architecture(model: Model) -> str:
-    """What decides the features beside the weights: the parts before the head, and the scale of its pixels.
-
-    One file of weights can start networks that differ in options, such as which borders are padded.
-    """
-    parts = [f"{name}: {part!r}" for name, part in model.named_children() if name != model.head_name]
-    scales = [part for part in model.modules() if isinstance(part, Normalise)]
-    return " ".join([*parts, *(str((part.mean.flatten().tolist(), part.std.flatten().tolist())) for part in scales)])
 
 
 def standardise(train: Tensor, head: nn.Module) -> tuple[Tensor, Tensor]:

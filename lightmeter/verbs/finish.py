@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from lightmeter.exporters.onnx import EXPORT_SECONDS
 from lightmeter.models.base import Model
 from lightmeter.models.views import MultiView
 from lightmeter.nouns.bundle import Bundle
@@ -27,7 +28,6 @@ from lightmeter.verbs.export import amend_card, write_bundle
 from lightmeter.verbs.features import fold
 
 _EXAM_IMAGES = 16
-_EXPORT_SECONDS, _FILTER_SECONDS = 5.0, 0.12  # writing a bundle: mostly the graph exporter, by the filters it traces
 _REPORT_SECONDS = 5.0
 _MARGIN = 1.2  # on what was measured
 
@@ -43,11 +43,6 @@ class Exported:
     seconds: float
 
 
-def export_seconds(model: Model) -> float:
-    """About how long writing a bundle of `model` takes, its exam included."""
-    return _EXPORT_SECONDS + _FILTER_SECONDS * sum(isinstance(part, nn.Conv2d) for part in model.modules())
-
-
 def finish_seconds(export: float, scored: int, images_per_second: float) -> float:
     """Seconds to keep for everything after training: `export`, scoring so many pictures at that speed, the report."""
     return export + _REPORT_SECONDS + _MARGIN * scored / images_per_second
@@ -55,7 +50,7 @@ def finish_seconds(export: float, scored: int, images_per_second: float) -> floa
 
 def least_finish_seconds() -> float:
     """As `finish_seconds`, for a network of which nothing is known yet."""
-    return finish_seconds(_EXPORT_SECONDS, 0, 1.0)
+    return finish_seconds(EXPORT_SECONDS, 0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

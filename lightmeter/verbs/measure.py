@@ -22,6 +22,9 @@ from lightmeter.verbs.agreement import Answer, Run, answer, errors, rounded
 from lightmeter.verbs.environment import gpu, processor
 from lightmeter.verbs.execution import Execution
 
+WORTH = 1.03
+"""Times that a way must be faster, or the simpler one is kept."""
+
 _METHOD = "3"  # of choosing: what was kept by another one is measured anew
 _WORSE_THAN_ROUNDING = 2.0  # times the error in the gradients that rounding the weights alone brings
 _SMALL_ERROR = 0.25  # of the gradients, relative to their norm: far below what another draw of the batch changes
@@ -29,7 +32,6 @@ _DTYPES: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
 _LAYOUTS: tuple[Literal["channels_last", "contiguous"], ...] = ("channels_last", "contiguous")
 _SHORT_CALL = 0.05  # seconds: above this, starting a second thread costs nothing that matters
 _LONG_CALL = 0.5  # seconds: above this, one call tells enough
-_WORTH = 1.03  # times faster, or the simpler way is kept
 _KEPT_SECONDS = 30 * 24 * 3600.0
 _GLANCE = 8  # images that show whether a precision is worth measuring
 _HOPELESS = 3.0  # times slower than float32 on those, as bfloat16 is where the processor only emulates it
@@ -171,7 +173,7 @@ def inference_rate(module: nn.Module, inputs: Tensor, execution: Execution, *, s
             candidate(inputs)
 
     with execution.pool():
-        return len(inputs) / _seconds_per_call(once, seconds)
+        return len(inputs) / seconds_per_call(once, seconds)
 
 
 def _choose(
@@ -207,7 +209,7 @@ def _choose(
         if other < _NOTHING or other < _HOPELESS * plain:
             return False
         note = f"left after {some} images: {other / plain:.0f} times slower than float32"
-        found(Measurement(_words(job, execution), some / other, 0.0, False, note))
+        found(Measurement(words(job, execution), some / other, 0.0, False, note))
         return True
 
     def measure(execution: Execution) -> None:
@@ -229,11 +231,11 @@ def _choose(
                     max(allowed[1], _WORSE_THAN_ROUNDING * rounding[1]),
                 )
             right = error <= allowed[0] and slope_error <= allowed[1]
-            each = _seconds_per_call(lambda: run(candidate, execution, execution.micro_batch), each_seconds)
+            each = seconds_per_call(lambda: run(candidate, execution, execution.micro_batch), each_seconds)
         note = "" if right else f"refused: outputs off by {error:.1%}, gradients by {slope_error:.1%}"
         rate = execution.micro_batch / each
-        found(Measurement(_words(job, execution), rate, error, right, note))
-        if right and (best is None or rate > _WORTH * best[0]):
+        found(Measurement(words(job, execution), rate, error, right, note))
+        if right and (best is None or rate > WORTH * best[0]):
             best = rate, execution, each
 
     for dtype in _DTYPES:
@@ -280,13 +282,13 @@ def _glance(
     return min(times[1:])
 
 
-def _words(job: str, execution: Execution) -> str:
+def words(job: str, execution: Execution) -> str:
+    """What was measured, as a person reads it."""
     threads = f"{execution.threads} thread" + "s" * (execution.threads > 1)
-    layout = execution.memory_format.replace("_", "-")
-    return f"{job}, {execution.dtype}, {layout}, {execution.micro_batch} images at a time, {threads}"
+    return f"{job}, {execution.dtype}, {execution.layout}, {execution.micro_batch} images at a time, {threads}"
 
 
-def _seconds_per_call(call: Callable[[], object], seconds: float) -> float:
+def seconds_per_call(call: Callable[[], object], seconds: float) -> float:
     """The median over calls, after one to warm up, for about `seconds`: two at least, or one that takes longer."""
     call()
     times: list[float] = []

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightmeter.errors import BudgetError
+from lightmeter.exporters.onnx import export_seconds
 from lightmeter.models import build_model
 from lightmeter.models.base import Model
 from lightmeter.models.fused import fused
@@ -23,7 +24,7 @@ from lightmeter.verbs.batches import Batches
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.evaluate import AT_ONCE
 from lightmeter.verbs.execution import Execution
-from lightmeter.verbs.finish import export_seconds, finish_seconds, least_finish_seconds
+from lightmeter.verbs.finish import finish_seconds, least_finish_seconds
 from lightmeter.verbs.fit import steps, training_mode
 from lightmeter.verbs.measure import Measurement, inference_rate, measure_training
 from lightmeter.verbs.state import Counters, State
@@ -286,12 +287,11 @@ def execution_sentence(execution: Execution, measurements: list[Measurement]) ->
     """Why this execution was chosen, in words."""
     plain = measurements[0].images_per_second
     best = max(m.images_per_second for m in measurements if m.accepted)
-    layout = execution.memory_format.replace("_", "-")
     gain = best / plain
     worth = f"{gain:.1f} times as fast as plain float32" if gain >= 1.05 else "nothing was faster than plain float32"
     return (
-        f"Of {len(measurements)} ways tried, {execution.dtype}, {layout}, {execution.micro_batch} images at a time is "
-        f"the fastest that computes the right thing: {worth}."
+        f"Of {len(measurements)} ways tried, {execution.dtype}, {execution.layout}, {execution.micro_batch} images at "
+        f"a time is the fastest that computes the right thing: {worth}."
     )
 
 

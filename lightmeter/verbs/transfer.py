@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from lightmeter.exporters.onnx import export_seconds
 from lightmeter.models.base import freeze
 from lightmeter.models.fused import fused
 from lightmeter.models.pretrained import load_start
@@ -17,10 +18,10 @@ from lightmeter.nouns.recipe import Recipe
 from lightmeter.verbs.batches import Batches
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.execution import Execution
-from lightmeter.verbs.features import features_of
-from lightmeter.verbs.finish import export_seconds, finish_seconds
+from lightmeter.verbs.extract import choose_extraction
+from lightmeter.verbs.finish import finish_seconds
 from lightmeter.verbs.fit import training_mode
-from lightmeter.verbs.measure import Measurement, inference_rate, measure_inference, measure_training
+from lightmeter.verbs.measure import Measurement, inference_rate, measure_training
 from lightmeter.verbs.meter import Plan, build_prepared, execution_sentence, too_short, training_rate
 
 _HEAD_EPOCHS = 50.0  # of a linear head on cached features: a few seconds
@@ -66,17 +67,21 @@ def plan_transfer(
     load_start(model, start)
     quick = fused(model, inputs[:4])
     share = clock.budget or 300.0
-    features_by, found = measure_inference(
-        quick, inputs, features_of, seconds=min(6.0, 0.02 * share), progress=progress
+    views = images * recipe.views_for_features
+    features_by, found = choose_extraction(
+        quick, inputs, views, seconds=min(6.0, 0.02 * share), cache=cache_folder(), progress=progress
     )
     measurements += found
-    served = Execution("cpu", "float32", "channels_last", len(inputs), features_by.threads)
-    rate = inference_rate(MultiView(quick, recipe.views), inputs, served, seconds=min(2.0, 0.01 * share))
-    measurements.append(Measurement(f"scoring, float32, {recipe.views} views", rate, 0.0, True))
     speed = max(one.images_per_second for one in found if one.accepted)
+    if features_by.engine == "torch":
+        served = Execution("cpu", "float32", "channels_last", len(inputs), features_by.threads)
+        rate = inference_rate(MultiView(quick, recipe.views), inputs, served, seconds=min(2.0, 0.01 * share))
+        measurements.append(Measurement(f"scoring, float32, {recipe.views} views", rate, 0.0, True))
+    else:  # as the bundle will be run
+        rate = speed / recipe.views
     finish = finish_seconds(export_seconds(quick), scored, rate)
     until = None if clock.budget is None else clock.budget - finish
-    feature_seconds = images * recipe.views_for_features / speed
+    feature_seconds = views / speed
     kept = f"{finish:.0f} s are kept for export, the exam, scoring {scored:,} images and the report."
 
     if "finetune" in makes and _worth_measuring(until, clock, feature_seconds):
@@ -122,8 +127,7 @@ def plan_transfer(
     recipe = makes["probe"](epochs or _HEAD_EPOCHS)
     if until is not None and clock.elapsed + 1.1 * feature_seconds > until:
         least = clock.elapsed + 1.2 * feature_seconds + finish
-        raise too_short(clock, f"the features of {images * recipe.views_for_features:,} views", least)
-    views = images * recipe.views_for_features
+        raise too_short(clock, f"the features of {views:,} views", least)
     what = (
         f"The features of {views:,} views take about {feature_seconds:.0f} s, once; then the head is trained on them."
     )

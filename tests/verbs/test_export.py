@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors.numpy import load_file
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from lightmeter import exporters
 from lightmeter.errors import BadImageError, BundleError, ExamError, StorageError
 from lightmeter.exporters.onnx import export_onnx
+from lightmeter.models import MODELS
 from lightmeter.models.views import MultiView
 from lightmeter.nouns.bundle import Bundle
 from lightmeter.verbs.export import amend_card, write_bundle
@@ -95,6 +97,17 @@ def test_views_are_in_the_graph_and_plain_weights_beside_it(tmp_path: Path) -> N
         net = Net().eval()
         expected = (net(pixels) + net(pixels.flip(2))) / 2
     np.testing.assert_allclose(exam.logits, expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("views", [1, 2, 6])
+def test_the_graph_holds_a_network_once_and_its_norms_folded(views: Literal[1, 2, 6], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = MODELS["mobilenet_v2"](5, channels=3, size=24, width=0.25).eval()
+    write_bundle(tmp_path / "model.bundle", MultiView(net, views).eval(), **card())
+    nodes = [node.op_type for node in onnx.load(tmp_path / "model.bundle" / "model.onnx").graph.node]
+    assert nodes.count("Conv") == sum(isinstance(part, nn.Conv2d) for part in net.modules())
+    assert "BatchNormalization" not in nodes
+    assert all(part.inplace for part in net.modules() if isinstance(part, nn.ReLU6))  # the model stays as it was
 
 
 def test_array_items_get_an_ending_by_what_they_hold(tmp_path: Path) -> None:

@@ -17,14 +17,16 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from lightmeter.errors import BudgetError
+from lightmeter.exporters.onnx import EXPORT_SECONDS
 from lightmeter.models import build_model
 from lightmeter.models.base import freeze
 from lightmeter.nouns.progress import Silent
 from lightmeter.nouns.recipe import ModelChoice, Recipe
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.execution import Execution
+from lightmeter.verbs.finish import finish_seconds
 from lightmeter.verbs.measure import Measurement, measure_inference, measure_training
-from lightmeter.verbs.meter import Plan, build_prepared, finish_seconds, meter
+from lightmeter.verbs.meter import Plan, build_prepared, meter
 from lightmeter.verbs.mirror import measure_mirror
 from tests.verbs.learning import DigitBatches, pixels, recipe
 
@@ -59,7 +61,7 @@ def wider_is_better(width: float, epochs: float) -> float:
 def test_a_plan_leaves_room_for_what_comes_after_training() -> None:
     made = plan(40.0)
     assert made.train_until is not None
-    assert 0 < made.train_until <= 40 - finish_seconds(60, 1e9)
+    assert 0 < made.train_until <= 40 - finish_seconds(EXPORT_SECONDS, 60, 1e9)
     assert made.recipe.epochs > 1
     assert made.elastic
     assert any("images/s" in sentence for sentence in made.sentences)

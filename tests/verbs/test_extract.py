@@ -1,0 +1,126 @@
+"""Features by PyTorch and by a graph: the same, and a graph is made only where it pays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightmeter.models import MODELS
+from lightmeter.models.base import Model
+from lightmeter.nouns.progress import Progress
+from lightmeter.verbs import extract
+from lightmeter.verbs.execution import Execution
+from lightmeter.verbs.extract import choose_extraction, extractor
+
+GRAPH = Execution("cpu", "float32", "contiguous", 4, 1, "onnxruntime")
+
+
+def model(name: str = "mobilenet_v2") -> Model:
+    torch.manual_seed(0)
+    return MODELS[name](4, channels=3, size=32, width=0.25).eval()
+
+
+def pixels(n: int) -> Tensor:
+    return torch.randint(0, 256, (n, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(n))
+
+
+class Heard(Progress):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18", "vgg16"])
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
+def test_features_are_the_models_whatever_computes_them(name: str, engine: str, tmp_path: Path) -> None:
+    net = model(name)
+    way = Execution("cpu", "float32", "contiguous", 4, 1, engine)  # type: ignore[arg-type]
+    with extractor(net, way, pixels(2), cache=tmp_path) as computed, torch.no_grad():
+        for n in (1, 4, 11):
+            torch.testing.assert_close(computed(pixels(n)), net.features(pixels(n)), atol=1e-4, rtol=1e-3)
+
+
+def test_the_graph_is_kept_for_these_weights_alone_and_made_anew_where_it_is_damaged(tmp_path: Path) -> None:
+    net, some = model(), pixels(3)
+
+    def computed() -> Tensor:
+        with extractor(net, GRAPH, some, cache=tmp_path) as compute:
+            return compute(some)
+
+    first = computed()
+    (kept,) = (tmp_path / "graphs").iterdir()
+    written = kept.stat().st_mtime_ns
+    assert torch.equal(computed(), first)
+    assert kept.stat().st_mtime_ns == written
+    kept.write_bytes(b"no graph")
+    torch.testing.assert_close(computed(), first)
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            if not name.startswith(net.head_name):
+                parameter.mul_(1.1)
+    assert not torch.allclose(computed(), first)
+    assert len(list((tmp_path / "graphs").iterdir())) == 2
+
+
+def test_a_head_does_not_matter_to_the_kept_graph(tmp_path: Path) -> None:
+    net, some = model(), pixels(3)
+    for _ in range(2):
+        with extractor(net, GRAPH, some, cache=tmp_path) as compute:
+            compute(some)
+        torch.nn.init.normal_(net.get_submodule(net.head_name)[-1].weight)  # type: ignore[index, arg-type]
+    assert len(list((tmp_path / "graphs").iterdir())) == 1
+
+
+def test_no_graph_is_made_for_few_pictures(tmp_path: Path) -> None:
+    execution, found = choose_extraction(model(), pixels(8), 8, seconds=0.1, cache=tmp_path)
+    assert execution.engine == "torch"
+    assert found
+    assert not (tmp_path / "graphs").exists()
+
+
+def test_for_many_pictures_the_graph_is_tried_and_what_was_found_is_said(tmp_path: Path) -> None:
+    heard = Heard()
+    execution, found = choose_extraction(model(), pixels(8), 10**9, seconds=0.1, cache=tmp_path, progress=heard)
+    tried = [one for one in found if "ONNX Runtime" in one.what]
+    assert tried
+    assert all(one.accepted and one.max_error < 1e-3 for one in tried)
+    assert any("by ONNX Runtime" in line for line in heard.lines)
+    fastest = max((one for one in found if one.accepted), key=lambda one: one.images_per_second)
+    if execution.engine == "onnxruntime":
+        assert "ONNX Runtime" in fastest.what
+
+
+def test_a_graph_that_computes_something_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extract, "_AGREES", -1.0)
+    execution, found = choose_extraction(model(), pixels(8), 10**9, seconds=0.1, cache=tmp_path)
+    assert execution.engine == "torch"
+    assert any("refused" in one.note for one in found if "ONNX Runtime" in one.what)
+
+
+class _Undrawn(Model):
+    """What it computes depends on the pixels, which no graph can say."""
+
+    def __init__(self) -> None:
+        super().__init__(2, channels=3, size=32)
+        self.head = torch.nn.Linear(3, 2)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        mean = pixels.float().mean(dim=(1, 2))
+        return mean if float(mean.sum()) > 0 else -mean
+
+    def blocks(self) -> dict[str, torch.nn.Module]:
+        return {"head": self.head}
+
+
+def test_a_network_without_a_graph_is_computed_by_torch(tmp_path: Path) -> None:
+    heard = Heard()
+    execution, _ = choose_extraction(_Undrawn().eval(), pixels(8), 10**9, seconds=0.1, cache=tmp_path, progress=heard)
+    assert execution.engine == "torch"
+    assert any("ONNX Runtime is not tried" in line for line in heard.lines)
