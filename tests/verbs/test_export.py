@@ -17,6 +17,7 @@ from lightmeter.exporters.onnx import export_onnx
 from lightmeter.models import MODELS
 from lightmeter.models.views import MultiView
 from lightmeter.nouns.bundle import Bundle
+from lightmeter.nouns.preprocess import Preprocess
 from lightmeter.verbs.export import amend_card, write_bundle
 from lightmeter.verbs.verify import verify
 from tests.bundles import EXAM, Net, card, picture
@@ -102,8 +103,9 @@ def test_views_are_in_the_graph_and_plain_weights_beside_it(tmp_path: Path) -> N
 @pytest.mark.parametrize("views", [1, 2, 6])
 def test_the_graph_holds_a_network_once_and_its_norms_folded(views: Literal[1, 2, 6], tmp_path: Path) -> None:
     torch.manual_seed(0)
-    net = MODELS["mobilenet_v2"](5, channels=3, size=24, width=0.25).eval()
-    write_bundle(tmp_path / "model.bundle", MultiView(net, views).eval(), **card())
+    net = MODELS["mobilenet_v2"](5, channels=3, size=32, width=0.25).eval()
+    given = card(preprocess=Preprocess(size=32, channels=3))
+    write_bundle(tmp_path / "model.bundle", MultiView(net, views).eval(), **given)
     nodes = [node.op_type for node in onnx.load(tmp_path / "model.bundle" / "model.onnx").graph.node]
     assert nodes.count("Conv") == sum(isinstance(part, nn.Conv2d) for part in net.modules())
     assert "BatchNormalization" not in nodes
