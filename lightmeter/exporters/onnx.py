@@ -90,7 +90,7 @@ def plain_copy(module: _Module) -> _Module:
 
 
 def _out_of_place(module: nn.Module) -> nn.Module:
-    """Let no activation overwrite its input, as each that does is traced for a quarter of a second."""
+    """Let no activation overwrite its input: tracing a ReLU6 that does takes a fifth of a second, each time."""
     for part in module.modules():
         if getattr(part, "inplace", False):
             setattr(part, "inplace", False)  # noqa: B010 - no nn.Module declares it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -27,11 +26,6 @@ def convolve(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
         shift = shift + conv.bias * scale
     one_pass: Tensor = conv._conv_forward(x, conv.weight * scale[:, None, None, None], shift)
     return one_pass
-
-
-def relu(x: Tensor) -> Tensor:
-    """Of any shape, in place but where a graph is exported: there each such step would be traced for 0.2 s."""
-    return F.relu(x, inplace=not torch.compiler.is_exporting())
 
 
 class ConvNorm(nn.Sequential):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightmeter.errors import RecipeError
 from lightmeter.models.base import Model, Normalise
-from lightmeter.models.convolve import ConvNorm, convolve, relu
+from lightmeter.models.convolve import ConvNorm, convolve
 
 _STAGE_WIDTHS = (64, 128, 256, 512)
 _SMALL_AT_MOST = 64  # side up to which "by_size" keeps the resolution: ImageNet's stem hands on a quarter of it
@@ -45,9 +45,9 @@ class _Basic(nn.Module):
         return self.bn2
 
     def forward(self, x: Tensor) -> Tensor:
-        out = relu(convolve(self.conv1, self.bn1, x))
+        out = F.relu(convolve(self.conv1, self.bn1, x), inplace=True)
         out = convolve(self.conv2, self.bn2, out)
-        return relu(out + self.downsample(x))
+        return F.relu(out + self.downsample(x), inplace=True)
 
 
 class _Bottleneck(nn.Module):
@@ -70,10 +70,10 @@ class _Bottleneck(nn.Module):
         return self.bn3
 
     def forward(self, x: Tensor) -> Tensor:
-        out = relu(convolve(self.conv1, self.bn1, x))
-        out = relu(convolve(self.conv2, self.bn2, out))
+        out = F.relu(convolve(self.conv1, self.bn1, x), inplace=True)
+        out = F.relu(convolve(self.conv2, self.bn2, out), inplace=True)
         out = convolve(self.conv3, self.bn3, out)
-        return relu(out + self.downsample(x))
+        return F.relu(out + self.downsample(x), inplace=True)
 
 
 class _EarlyBottleneck(_Bottleneck):
@@ -144,7 +144,7 @@ class ResNet(Model):
 
     def maps(self, pixels: Tensor) -> Tensor:
         """uint8|float [N, S, S, C] -> float [N, F, H, W], the last map."""
-        x = relu(convolve(self.conv1, self.bn1, self.normalise(pixels)))
+        x = F.relu(convolve(self.conv1, self.bn1, self.normalise(pixels)), inplace=True)
         if not self.small_stem:
             x = F.max_pool2d(x, 3, stride=2, padding=1)
         for number in (1, 2, 3, 4):
