@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bench.jpegs import parted
-from bench.pairs import Outcome, interleave, ratio, side_command, sides
+from bench.pairs import Outcome, interleave, pairs_worth, ratio, side_command, sides
 from bench.peers import python_of
 from bench.rows.base import Row
 from bench.rows.jobs import answered
@@ -55,9 +55,12 @@ def transfer(quick: bool) -> Outcome:
     ours: list[float] = []
     theirs: list[float] = []
     accuracies: list[tuple[float, float]] = []
+    intervals: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as scratch:
         pictures = parted(Path(scratch) / "pictures", 300 if quick else None)
-        for pair in range(1 if quick else 3):  # of fewer there is no interval
+        for pair in range(1 if quick else pairs_worth(0.0)):
+            if theirs and pair >= pairs_worth(max(theirs)):
+                break
             out, cache = Path(scratch) / f"run-{pair}", Path(scratch) / f"cache-{pair}"
             mine, wall = _trained(str(pictures), out, pair, cache)
             ours.append(wall)
@@ -65,8 +68,15 @@ def transfer(quick: bool) -> Outcome:
             other, wall = answered(command)
             theirs.append(wall)
             accuracies.append((mine["test"]["accuracy"], other["accuracy"]))
+            intervals.append((mine["test"]["low"], mine["test"]["high"]))
     lost = float(np.mean([other - mine for mine, other in accuracies]))
-    details = {"unit": "s", "test accuracy": accuracies, "n": mine["test"]["n"], "points lost": 100 * lost}
+    details = {
+        "unit": "s",
+        "test accuracy": accuracies,
+        "interval of ours": intervals,
+        "n": mine["test"]["n"],
+        "points lost": 100 * lost,
+    }
     return Outcome("P6", tuple(ours), tuple(theirs), *ratio(theirs, ours), details, lost <= _LOST_AT_MOST["P6"])
 
 
