@@ -10,9 +10,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from bench.jpegs import folder
 from bench.pairs import ROOT, Outcome, interleave, ratio, side_command, sides
+from bench.peers import python_of
 from bench.rows.base import Row
 
 
@@ -44,7 +46,7 @@ def one_picture(quick: bool) -> Outcome:
 
 
 def cold(quick: bool) -> Outcome:
-    """Seconds from the command to the first answer, everything in the page cache."""
+    """Seconds from the command to the first answer, everything in the page cache; Keras' stand in the details."""
     with trained() as (run, picture):
         commands = (
             [sys.executable, "-m", "lightmeter", "predict", str(run / "model.bundle"), str(picture)],
@@ -60,7 +62,14 @@ def cold(quick: bool) -> Outcome:
         for command in commands:  # so that each finds its files in memory
             seconds(command)
         ours, theirs = interleave(lambda: seconds(commands[0]), lambda: seconds(commands[1]), 3 if quick else 9)
-    return Outcome("P10", ours, theirs, *ratio(ours, theirs), {"unit": "s"})
+        details: dict[str, Any] = {"unit": "s"}
+        if not quick:
+            model, python = str(run.parent / "model.keras"), python_of("keras")
+            for words in ((model,), (model, str(picture))):
+                seconds(side_command("cold_keras", *words, python=python))
+            command = side_command("cold_keras", model, str(picture), python=python)
+            details["by Keras"] = [seconds(command) for _ in range(3)]
+    return Outcome("P10", ours, theirs, *ratio(ours, theirs), details)
 
 
 P8 = Row(

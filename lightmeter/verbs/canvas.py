@@ -15,17 +15,14 @@ from lightmeter.models import build_model
 from lightmeter.models.foreign import choice_of
 from lightmeter.models.fused import fused
 from lightmeter.models.pretrained import load_start
-from lightmeter.models.views import MultiView
 from lightmeter.nouns.dataset import Dataset
 from lightmeter.nouns.places import cache_folder
 from lightmeter.nouns.preprocess import ImageFacts, Preprocess, describe
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.nouns.recipe import explain, lay_over
 from lightmeter.verbs.clock import Clock
-from lightmeter.verbs.execution import Execution
-from lightmeter.verbs.extract import choose_extraction
+from lightmeter.verbs.extract import choose_extraction, scoring_rate
 from lightmeter.verbs.finish import finish_seconds
-from lightmeter.verbs.measure import inference_rate
 from lightmeter.verbs.start import Start
 
 if TYPE_CHECKING:
@@ -91,10 +88,7 @@ def _for_trained_weights(dataset: Dataset, usual: int, start: Start, clock: Cloc
         quick, pixels, views, seconds=min(4.0, 0.01 * clock.budget), cache=cache_folder(), progress=progress
     )
     features = max(one.images_per_second for one in found if one.accepted)
-    scoring = features / _VIEWS  # as the bundle will be run
-    if execution.engine == "torch":
-        served = Execution("cpu", "float32", "channels_last", len(pixels), execution.threads)
-        scoring = inference_rate(MultiView(quick, _VIEWS), pixels, served, seconds=min(1.0, 0.005 * clock.budget))
+    scoring = scoring_rate(quick, pixels, _VIEWS, execution, features, seconds=min(1.0, 0.005 * clock.budget))
     seconds = {side: (views / features + scored / scoring) * (side / largest) ** 2 for side in _TRAINED_SIZES}
     left = _SHARE * (clock.left - finish_seconds(export_seconds(model), 0, 1.0))
     side = max((side for side in _TRAINED_SIZES if seconds[side] <= left), default=_TRAINED_SIZES[0])

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,11 +18,15 @@ from lightmeter.errors import BundleError
 from lightmeter.exporters.onnx import OPSET, export_onnx, export_seconds
 from lightmeter.models.base import Model, Normalise
 from lightmeter.models.fused import fused
+from lightmeter.models.views import MultiView
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.runners.onnx import open_session
 from lightmeter.verbs.execution import Execution
-from lightmeter.verbs.measure import WORTH, Measurement, measure_inference, seconds_per_call, words
+from lightmeter.verbs.measure import WORTH, Measurement, inference_rate, measure_inference, seconds_per_call, words
 
+_LITTLE = 1.5  # times the seconds for measuring: where features take less, the plain way is good enough
+_FEW = 16  # pictures at a time in it
+_GLANCE = 0.5  # seconds that tell whether they do
 _PAYS = 3.0  # times the seconds of an export that the features must take: a graph was seen to run twice as fast
 _AGREES = 1e-3  # largest difference of features, relative to their root mean square
 _TOGETHER, _ALONE = 8, 4  # pictures at a time in one call on all cores, and in each of several calls on one core each
@@ -38,11 +42,18 @@ def choose_extraction(
 
     Args:
         inputs: some pictures uint8[M, S, S, C].
-        images: how many are to be computed: for few of them no graph is made.
+        images: how many are to be computed: for few of them no other way is tried, for more of them no graph is made.
         seconds: to spend on measuring, roughly; making a graph comes on top.
         cache: folder that keeps the graph.
         progress: is told of each way.
     """
+    if not torch.cuda.is_available():
+        plain = Execution("cpu", "float32", "channels_last", min(len(inputs), _FEW), torch.get_num_threads())
+        rate = inference_rate(model, inputs[:_FEW], plain, seconds=min(_GLANCE, seconds / 10))
+        if images / rate < _LITTLE * seconds:
+            only = Measurement(words("inference", plain), rate, 0.0, True)
+            progress.say(only.sentence())
+            return plain, [only]
     execution, found = measure_inference(model, inputs, features_of, seconds=seconds, progress=progress)
     best = max(one.images_per_second for one in found if one.accepted)
     if execution.device != "cpu" or images / best < _PAYS * export_seconds(model):
@@ -66,6 +77,22 @@ def choose_extraction(
         if right and rate > WORTH * best:
             best, execution = rate, way
     return execution, found
+
+
+def scoring_rate(
+    model: Model, inputs: Tensor, views: Literal[1, 2, 6], execution: Execution, features: float, *, seconds: float
+) -> float:
+    """Pictures a second that the bundle of `model` will score in so many views, in float32 on the processor.
+
+    Args:
+        execution, features: how features are computed here, and how many a second: where that is in float32 on the
+            processor, the bundle's library is no slower, and nothing is measured.
+        seconds: to measure otherwise.
+    """
+    if (execution.device, execution.dtype) == ("cpu", "float32"):
+        return features / views
+    served = Execution("cpu", "float32", "channels_last", len(inputs), execution.threads)
+    return inference_rate(MultiView(model, views), inputs, served, seconds=seconds)
 
 
 @contextlib.contextmanager

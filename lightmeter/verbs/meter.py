@@ -285,6 +285,8 @@ def too_short(clock: Clock, what: str, least: float) -> BudgetError:
 
 def execution_sentence(execution: Execution, measurements: list[Measurement]) -> str:
     """Why this execution was chosen, in words."""
+    if len(measurements) == 1:
+        return f"{measurements[0].what} is good enough: the work is over before other ways could be tried."
     plain = measurements[0].images_per_second
     best = max(m.images_per_second for m in measurements if m.accepted)
     gain = best / plain

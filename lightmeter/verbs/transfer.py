@@ -11,17 +11,15 @@ from lightmeter.exporters.onnx import export_seconds
 from lightmeter.models.base import freeze
 from lightmeter.models.fused import fused
 from lightmeter.models.pretrained import load_start
-from lightmeter.models.views import MultiView
 from lightmeter.nouns.places import cache_folder
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.nouns.recipe import Recipe
 from lightmeter.verbs.batches import Batches
 from lightmeter.verbs.clock import Clock
-from lightmeter.verbs.execution import Execution
-from lightmeter.verbs.extract import choose_extraction
+from lightmeter.verbs.extract import choose_extraction, scoring_rate
 from lightmeter.verbs.finish import finish_seconds
 from lightmeter.verbs.fit import training_mode
-from lightmeter.verbs.measure import Measurement, inference_rate, measure_training
+from lightmeter.verbs.measure import Measurement, measure_training
 from lightmeter.verbs.meter import Plan, build_prepared, execution_sentence, too_short, training_rate
 
 _HEAD_EPOCHS = 50.0  # of a linear head on cached features: a few seconds
@@ -73,12 +71,7 @@ def plan_transfer(
     )
     measurements += found
     speed = max(one.images_per_second for one in found if one.accepted)
-    if features_by.engine == "torch":
-        served = Execution("cpu", "float32", "channels_last", len(inputs), features_by.threads)
-        rate = inference_rate(MultiView(quick, recipe.views), inputs, served, seconds=min(2.0, 0.01 * share))
-        measurements.append(Measurement(f"scoring, float32, {recipe.views} views", rate, 0.0, True))
-    else:  # as the bundle will be run
-        rate = speed / recipe.views
+    rate = scoring_rate(quick, inputs, recipe.views, features_by, speed, seconds=min(2.0, 0.01 * share))
     finish = finish_seconds(export_seconds(quick), scored, rate)
     until = None if clock.budget is None else clock.budget - finish
     feature_seconds = views / speed

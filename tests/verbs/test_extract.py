@@ -13,7 +13,7 @@ from lightmeter.models.base import Model
 from lightmeter.nouns.progress import Progress
 from lightmeter.verbs import extract
 from lightmeter.verbs.execution import Execution
-from lightmeter.verbs.extract import choose_extraction, extractor
+from lightmeter.verbs.extract import choose_extraction, extractor, scoring_rate
 
 GRAPH = Execution("cpu", "float32", "contiguous", 4, 1, "onnxruntime")
 
@@ -78,11 +78,21 @@ def test_a_head_does_not_matter_to_the_kept_graph(tmp_path: Path) -> None:
     assert len(list((tmp_path / "graphs").iterdir())) == 1
 
 
-def test_no_graph_is_made_for_few_pictures(tmp_path: Path) -> None:
-    execution, found = choose_extraction(model(), pixels(8), 8, seconds=0.1, cache=tmp_path)
+@pytest.mark.parametrize(("seconds", "ways"), [(1e3, 1), (0.1, 4)])
+def test_few_pictures_are_computed_before_other_ways_are_tried(seconds: float, ways: int, tmp_path: Path) -> None:
+    net = model()
+    rate = choose_extraction(net, pixels(8), 1, seconds=1.0, cache=tmp_path)[1][0].images_per_second
+    images = int(rate)  # a second's work
+    execution, found = choose_extraction(net, pixels(8), images, seconds=seconds, cache=tmp_path)
     assert execution.engine == "torch"
-    assert found
+    assert len(found) == 1 if ways == 1 else len(found) >= ways
     assert not (tmp_path / "graphs").exists()
+
+
+def test_scoring_is_planned_by_what_was_measured_in_float32() -> None:
+    net, half = model(), Execution("cpu", "bfloat16", "contiguous", 4, 1)
+    assert scoring_rate(net, pixels(4), 2, GRAPH, 300.0, seconds=0.1) == 150.0
+    assert scoring_rate(net, pixels(4), 2, half, 1e12, seconds=0.1) < 1e9
 
 
 def test_for_many_pictures_the_graph_is_tried_and_what_was_found_is_said(tmp_path: Path) -> None:
