@@ -57,7 +57,7 @@ def transfer(quick: bool) -> Outcome:
     accuracies: list[tuple[float, float]] = []
     intervals: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as scratch:
-        pictures = parted(Path(scratch) / "pictures", 300 if quick else None)
+        pictures = parted(Path(scratch) / "pictures", 50 if quick else None)
         for pair in range(1 if quick else pairs_worth(0.0)):
             if theirs and pair >= pairs_worth(max(theirs)):
                 break
