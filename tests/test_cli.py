@@ -18,6 +18,8 @@ from lightmeter.cli import application, main, training
 from lightmeter.cli.options import bad_policy, seconds, settings
 from lightmeter.cli.progress import PlainProgress, RichProgress
 from lightmeter.errors import GateError, UsageError
+from lightmeter.verbs.export import write_bundle
+from tests.bundles import card, net, picture
 
 
 def photos(folder: Path, per_class: int = 6) -> Path:
@@ -233,6 +235,20 @@ class TestStart:
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout
+
+    def test_naming_a_picture_loads_nothing_that_it_does_not_need(self, tmp_path: Path) -> None:
+        bundle, file = tmp_path / "model.bundle", tmp_path / "a.jpg"
+        write_bundle(bundle, net(), **card())
+        file.write_bytes(picture())
+        spared = ("torch", "scipy", "cv2", "lightmeter.sources", "lightmeter.nouns.recipe", "rich.progress")
+        program = (
+            "import sys\nfrom lightmeter.cli import main\n"
+            f"code = main(['predict', {str(bundle)!r}, {str(file)!r}])\n"
+            f"assert code == 0\nfound = [name for name in {spared!r} if name in sys.modules]\nassert not found, found"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "a.jpg" in done.stdout
 
     def test_the_module_runs_as_the_command(self) -> None:
         done = subprocess.run(

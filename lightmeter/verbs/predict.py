@@ -19,7 +19,6 @@ from lightmeter.nouns.prediction import Prediction
 from lightmeter.nouns.preprocess import PIXEL_LIMIT
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.runners import Runner, cores, open_runner
-from lightmeter.sources.scan import walk
 from lightmeter.verbs.verify import probabilities
 
 _LISTED = 20
@@ -110,6 +109,8 @@ def find(paths: Sequence[Path]) -> list[Path]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
+    from lightmeter.sources.scan import walk  # brings all sources: a lone picture does not wait for them
+
     images = walk(folder).images
     if not images:
         raise DataError(f"{folder} holds no pictures.", f"{READABLE}, by its ending")

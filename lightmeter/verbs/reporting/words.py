@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightmeter.nouns.evaluation import Evaluation
-from lightmeter.nouns.run import passes
+if TYPE_CHECKING:  # a command that writes one percentage does not wait for them
+    from lightmeter.nouns.evaluation import Evaluation
 
 THIN = "\u202f"  # a narrow space that does not break, between a number and its unit
 
@@ -37,6 +37,8 @@ def count(number: float) -> str:
 
 def epochs(records: Sequence[Mapping[str, Any]]) -> str:
     """How many epochs were run, a last one that was cut short by its part."""
+    from lightmeter.nouns.run import passes
+
     seen = passes(records)
     return f"{seen:g} epoch{'s' * (seen != 1)}"
 
