@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import growth
+from bench.aside import aside
 from bench.rows import ROWS
 from bench.serve.table import serving
 from lightmeter.nouns.evaluation import wilson
@@ -64,7 +65,8 @@ _FAST = """# Performance
 
 Lightmeter beside others, on the same cores, bytes and splits. Both sides run in turns, each in a process of its own
 that is ready before the first turn; the ratio is that of the medians, and its interval comes from resampling the pairs.
-A mark counts as cleared only where the whole interval clears it.
+A mark counts as cleared only where the whole interval clears it. Jobs of more than five minutes are run once on each
+side: then there is no such interval, and that of the test pictures stands below.
 
 ```
 python -m bench P1 --quick
@@ -94,7 +96,7 @@ def performance() -> str:
             record["what"],
             record["against"],
             f"**{record['ratio']:.3g}**",
-            f"{record['low']:.3g} to {record['high']:.3g}",
+            f"{record['low']:.3g} to {record['high']:.3g}" if record["low"] < record["high"] else "-",
             str(record["pairs"]),
             f"{record['ours']:.4g}",
             f"{record['theirs']:.4g}",
@@ -103,7 +105,7 @@ def performance() -> str:
         )
         rows += f"| {' | '.join(cells)} |\n"
         note = f" {record['note']}" if record["note"] else ""
-        notes += f"* {id}: `{folder.relative_to(ROOT)}`, {_machine(record['environment'])}.{note}\n"
+        notes += f"* {id}: `{folder.relative_to(ROOT)}`, {_machine(record['environment'])}.{aside(record)}{note}\n"
     if not newest:
         return _FAST.partition("| |")[0] + "No benchmark has been recorded yet.\n"
     waiting = "".join(f"* {row.id}: {row.what}, against {row.against}\n" for row in missing)
