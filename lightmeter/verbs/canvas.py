@@ -32,6 +32,7 @@ _LOOKED_AT = 64  # pictures whose headers tell the usual size
 _SCRATCH_SIZES = (32, 48, 64, 96, 128)
 _TRAINED_SIZES = (96, 128, 160, 192, 224)
 _SHARE = 0.7  # of the budget that features and scoring may take: larger pictures are worth more than a few epochs
+_GRAPH_SHARE = 0.04  # of the budget that a graph of the largest side may take, which another side cannot use
 _VIEWS: Literal[2] = 2  # of each picture: as it is, and its mirror image
 _VAL_SHARE = 0.1  # about what is held out of the training pictures
 
@@ -85,7 +86,13 @@ def _for_trained_weights(dataset: Dataset, usual: int, start: Start, clock: Cloc
     quick = fused(model, pixels[:4])
     views = (len(dataset) - held_out) * _VIEWS
     execution, found = choose_extraction(
-        quick, pixels, views, seconds=min(4.0, 0.01 * clock.budget), cache=cache_folder(), progress=progress
+        quick,
+        pixels,
+        views,
+        seconds=min(4.0, 0.01 * clock.budget),
+        cache=cache_folder(),
+        spare=_GRAPH_SHARE * clock.budget,
+        progress=progress,
     )
     features = max(one.images_per_second for one in found if one.accepted)
     scoring = scoring_rate(quick, pixels, _VIEWS, execution, features, seconds=min(1.0, 0.005 * clock.budget))

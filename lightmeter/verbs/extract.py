@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,7 +37,14 @@ Extract = Callable[[Tensor], Tensor]
 
 
 def choose_extraction(
-    model: Model, inputs: Tensor, images: int, *, seconds: float, cache: Path, progress: Progress = SILENT
+    model: Model,
+    inputs: Tensor,
+    images: int,
+    *,
+    seconds: float,
+    cache: Path,
+    spare: float = math.inf,
+    progress: Progress = SILENT,
 ) -> tuple[Execution, list[Measurement]]:
     """The fastest right way on this machine to compute what the head of `model` reads.
 
@@ -45,6 +53,7 @@ def choose_extraction(
         images: how many are to be computed: for few of them no other way is tried, for more of them no graph is made.
         seconds: to spend on measuring, roughly; making a graph comes on top.
         cache: folder that keeps the graph.
+        spare: seconds that making a graph may take at most.
         progress: is told of each way.
     """
     if not torch.cuda.is_available():
@@ -56,7 +65,8 @@ def choose_extraction(
             return plain, [only]
     execution, found = measure_inference(model, inputs, features_of, seconds=seconds, progress=progress)
     best = max(one.images_per_second for one in found if one.accepted)
-    if execution.device != "cpu" or images / best < _PAYS * export_seconds(model):
+    making = export_seconds(model)
+    if execution.device != "cpu" or making > spare or images / best < _PAYS * making:
         return execution, found
     with torch.no_grad():
         expected = features_of(model.eval(), inputs)

@@ -95,6 +95,12 @@ def test_scoring_is_planned_by_what_was_measured_in_float32() -> None:
     assert scoring_rate(net, pixels(4), 2, half, 1e12, seconds=0.1) < 1e9
 
 
+def test_no_graph_is_made_where_there_is_no_time_to_spare(tmp_path: Path) -> None:
+    execution, _ = choose_extraction(model(), pixels(8), 10**9, seconds=0.1, cache=tmp_path, spare=1.0)
+    assert execution.engine == "torch"
+    assert not (tmp_path / "graphs").exists()
+
+
 def test_for_many_pictures_the_graph_is_tried_and_what_was_found_is_said(tmp_path: Path) -> None:
     heard = Heard()
     execution, found = choose_extraction(model(), pixels(8), 10**9, seconds=0.1, cache=tmp_path, progress=heard)
