@@ -37,9 +37,11 @@ class Execution:
     engine: Literal["torch", "onnxruntime"] = "torch"
 
     @property
-    def layout(self) -> str:
-        """Of the activations, or whose affair that is, in words."""
-        return "by ONNX Runtime" if self.engine == "onnxruntime" else self.memory_format.replace("_", "-")
+    def words(self) -> str:
+        """As a person reads it."""
+        layout = "by ONNX Runtime" if self.engine == "onnxruntime" else self.memory_format.replace("_", "-")
+        threads = f"{self.threads} thread" + "s" * (self.threads > 1)
+        return f"{self.dtype}, {layout}, {self.micro_batch} images at a time, {threads}"
 
     def autocast(self) -> AbstractContextManager[Any]:
         """A context in which convolutions and matrix products run in `dtype`."""

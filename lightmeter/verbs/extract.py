@@ -23,7 +23,7 @@ from lightmeter.models.views import MultiView
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.runners.onnx import open_session
 from lightmeter.verbs.execution import Execution
-from lightmeter.verbs.measure import WORTH, Measurement, inference_rate, measure_inference, seconds_per_call, words
+from lightmeter.verbs.measure import WORTH, Measurement, inference_rate, measure_inference, seconds_per_call
 
 _LITTLE = 1.5  # times the seconds for measuring: where features take less, the plain way is good enough
 _FEW = 16  # pictures at a time in it
@@ -60,7 +60,7 @@ def choose_extraction(
         plain = Execution("cpu", "float32", "channels_last", min(len(inputs), _FEW), torch.get_num_threads())
         rate = inference_rate(model, inputs[:_FEW], plain, seconds=min(_GLANCE, seconds / 10))
         if images / rate < _LITTLE * seconds:
-            only = Measurement(words("inference", plain), rate, 0.0, True)
+            only = Measurement(f"inference, {plain.words}", rate, 0.0, True)
             progress.say(only.sentence())
             return plain, [only]
     execution, found = measure_inference(model, inputs, features_of, seconds=seconds, progress=progress)
@@ -82,7 +82,7 @@ def choose_extraction(
             break
         right = error <= _AGREES
         note = "" if right else f"refused: outputs off by {error:.1%}"
-        found.append(Measurement(words("inference", way), rate, error, right, note))
+        found.append(Measurement(f"inference, {way.words}", rate, error, right, note))
         progress.say(found[-1].sentence())
         if right and rate > WORTH * best:
             best, execution = rate, way

@@ -209,7 +209,7 @@ def _choose(
         if other < _NOTHING or other < _HOPELESS * plain:
             return False
         note = f"left after {some} images: {other / plain:.0f} times slower than float32"
-        found(Measurement(words(job, execution), some / other, 0.0, False, note))
+        found(Measurement(f"{job}, {execution.words}", some / other, 0.0, False, note))
         return True
 
     def measure(execution: Execution) -> None:
@@ -234,7 +234,7 @@ def _choose(
             each = seconds_per_call(lambda: run(candidate, execution, execution.micro_batch), each_seconds)
         note = "" if right else f"refused: outputs off by {error:.1%}, gradients by {slope_error:.1%}"
         rate = execution.micro_batch / each
-        found(Measurement(words(job, execution), rate, error, right, note))
+        found(Measurement(f"{job}, {execution.words}", rate, error, right, note))
         if right and (best is None or rate > WORTH * best[0]):
             best = rate, execution, each
 
@@ -280,12 +280,6 @@ def _glance(
             if times[0] > max(enough, _SHORT_CALL):
                 return times[0]
     return min(times[1:])
-
-
-def words(job: str, execution: Execution) -> str:
-    """What was measured, as a person reads it."""
-    threads = f"{execution.threads} thread" + "s" * (execution.threads > 1)
-    return f"{job}, {execution.dtype}, {execution.layout}, {execution.micro_batch} images at a time, {threads}"
 
 
 def seconds_per_call(call: Callable[[], object], seconds: float) -> float:

@@ -292,8 +292,7 @@ def execution_sentence(execution: Execution, measurements: list[Measurement]) ->
     gain = best / plain
     worth = f"{gain:.1f} times as fast as plain float32" if gain >= 1.05 else "nothing was faster than plain float32"
     return (
-        f"Of {len(measurements)} ways tried, {execution.dtype}, {execution.layout}, {execution.micro_batch} images at "
-        f"a time is the fastest that computes the right thing: {worth}."
+        f"Of {len(measurements)} ways tried, {execution.words}, is the fastest that computes the right thing: {worth}."
     )
 
 
