@@ -25,14 +25,15 @@ OPSET = 20
 """The newest operator set that every ONNX Runtime we allow can run."""
 
 EXPORT_SECONDS = 5.0
-"""About what an export and its exam take of a network without filters."""
+"""About what an export and its exam take of a network without layers."""
 
-_FILTER_SECONDS = 0.12
+_LAYER_SECONDS = 0.12
 
 
 def export_seconds(model: nn.Module) -> float:
-    """About how long an export of `model` and its exam take: by the filters that are traced."""
-    return EXPORT_SECONDS + _FILTER_SECONDS * sum(isinstance(part, nn.Conv2d) for part in model.modules())
+    """About how long an export of `model` and its exam take: by the layers with weights that are traced."""
+    traced = sum(isinstance(part, nn.Conv2d | nn.Linear) for part in model.modules())
+    return EXPORT_SECONDS + _LAYER_SECONDS * traced
 
 
 def export_onnx(

@@ -95,7 +95,7 @@ def _for_trained_weights(dataset: Dataset, usual: int, start: Start, clock: Cloc
         progress=progress,
     )
     features = max(one.images_per_second for one in found if one.accepted)
-    scoring = scoring_rate(quick, pixels, _VIEWS, execution, features, seconds=min(1.0, 0.005 * clock.budget))
+    scoring = scoring_rate(quick, pixels, _VIEWS, execution.device, found, seconds=min(1.0, 0.005 * clock.budget))
     seconds = {side: (views / features + scored / scoring) * (side / largest) ** 2 for side in _TRAINED_SIZES}
     left = _SHARE * (clock.left - finish_seconds(export_seconds(model), 0, 1.0))
     side = max((side for side in _TRAINED_SIZES if seconds[side] <= left), default=_TRAINED_SIZES[0])

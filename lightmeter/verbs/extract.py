@@ -15,13 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lightmeter.errors import BundleError
+from lightmeter import __version__
+from lightmeter.errors import BundleError, LightmeterError
 from lightmeter.exporters.onnx import OPSET, export_onnx, export_seconds
 from lightmeter.models.base import Model, Normalise
 from lightmeter.models.fused import fused
 from lightmeter.models.views import MultiView
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.runners.onnx import open_session
+from lightmeter.verbs.evaluate import AT_ONCE
 from lightmeter.verbs.execution import Execution
 from lightmeter.verbs.measure import WORTH, Measurement, inference_rate, measure_inference, seconds_per_call
 
@@ -29,7 +31,7 @@ _LITTLE = 1.5  # times the seconds for measuring: where features take less, the 
 _FEW = 16  # pictures at a time in it
 _GLANCE = 0.5  # seconds that tell whether they do
 _PAYS = 3.0  # times the seconds of an export that the features must take: a graph was seen to run twice as fast
-_AGREES = 1e-3  # largest difference of features, relative to their root mean square
+_AGREES = 1e-3  # largest difference of any feature, relative to their root mean square
 _TOGETHER, _ALONE = 8, 4  # pictures at a time in one call on all cores, and in each of several calls on one core each
 
 Extract = Callable[[Tensor], Tensor]
@@ -70,16 +72,19 @@ def choose_extraction(
         return execution, found
     with torch.no_grad():
         expected = features_of(model.eval(), inputs)
+    scale = float(expected.square().mean().sqrt()) or 1.0
     threads = torch.get_num_threads()
     for count, size in {threads: _TOGETHER, 1: _ALONE}.items():
         way = Execution("cpu", "float32", "contiguous", size, count, "onnxruntime")
         try:
             with extractor(model, way, inputs[:4], cache=cache) as extract:
-                error = float((extract(inputs) - expected).square().mean().sqrt() / expected.square().mean().sqrt())
+                error = float((extract(inputs) - expected).abs().max()) / scale
                 rate = len(inputs) / seconds_per_call(lambda: extract(inputs), seconds / 5)
-        except BundleError as refused:
+        except LightmeterError as refused:
             progress.say(f"  ONNX Runtime is not tried: {refused}")
             break
+        if not math.isfinite(error):
+            error = 1.0
         right = error <= _AGREES
         note = "" if right else f"refused: outputs off by {error:.1%}"
         found.append(Measurement(f"inference, {way.words}", rate, error, right, note))
@@ -90,19 +95,26 @@ def choose_extraction(
 
 
 def scoring_rate(
-    model: Model, inputs: Tensor, views: Literal[1, 2, 6], execution: Execution, features: float, *, seconds: float
+    model: Model, inputs: Tensor, views: Literal[1, 2, 6], device: str, found: list[Measurement], *, seconds: float
 ) -> float:
     """Pictures a second that the bundle of `model` will score in so many views, in float32 on the processor.
 
     Args:
-        execution, features: how features are computed here, and how many a second: where that is in float32 on the
-            processor, the bundle's library is no slower, and nothing is measured.
+        device, found: as `choose_extraction` found it. What was measured first is plain float32: on a processor the
+            bundle's library was never seen slower, and nothing more is measured.
         seconds: to measure otherwise.
     """
-    if (execution.device, execution.dtype) == ("cpu", "float32"):
-        return features / views
-    served = Execution("cpu", "float32", "channels_last", len(inputs), execution.threads)
-    return inference_rate(MultiView(model, views), inputs, served, seconds=seconds)
+    if device == "cpu":
+        return found[0].images_per_second / views
+    some = inputs[:AT_ONCE]
+    served = Execution("cpu", "float32", "channels_last", len(some), torch.get_num_threads())
+    return inference_rate(MultiView(model, views), some, served, seconds=seconds)
+
+
+def handed_over(execution: Execution) -> int:
+    """How many pictures are best given to an extractor at a time: some for each core, so that few wait for the last."""
+    lanes = 1 if execution.engine == "torch" else max(1, torch.get_num_threads() // execution.threads)
+    return max(AT_ONCE, execution.micro_batch * (1 if lanes == 1 else 4 * lanes))
 
 
 @contextlib.contextmanager
@@ -126,7 +138,10 @@ def extractor(model: Model, execution: Execution, pixels: Tensor, *, cache: Path
     session = _session(quick, execution.threads, cache)
 
     def answered(some: NDArray[np.uint8]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = session.run(["features"], {"pixels": some})[0]
+        try:
+            found: NDArray[np.float32] = session.run(["features"], {"pixels": some})[0]
+        except Exception as error:  # ONNX Runtime has an exception class per status code
+            raise BundleError(f"The graph of the features failed on {len(some)} pictures ({error}).") from error
         return found
 
     with ThreadPoolExecutor(max(1, torch.get_num_threads() // execution.threads)) as lanes:
@@ -184,7 +199,7 @@ def _session(model: Model, threads: int, cache: Path) -> Any:
 
 
 def _identity(model: Model) -> str:
-    found = hashlib.sha256(f"{architecture(model)} {model.size} {torch.__version__} {OPSET}".encode())
+    found = hashlib.sha256(f"{architecture(model)} {model.size} {__version__} {torch.__version__} {OPSET}".encode())
     for name, tensor in sorted(model.state_dict().items()):
         if not name.startswith(f"{model.head_name}."):
             found.update(name.encode() + tensor.contiguous().numpy().tobytes())

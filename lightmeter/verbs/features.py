@@ -17,9 +17,7 @@ from lightmeter.nouns.files import write_atomic
 from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.verbs.execution import Execution
-from lightmeter.verbs.extract import architecture, extractor
-
-_CHUNK = 32  # pictures that are read at a time
+from lightmeter.verbs.extract import architecture, extractor, handed_over
 
 View = Callable[[NDArray[np.int64], Tensor], Tensor]
 """Positions int64[B] among the rows and their pixels uint8[B, S, S, C] -> those pixels under a fixed view."""
@@ -68,11 +66,12 @@ def features(
         progress.track("features", len(rows), "images") as advance,
     ):
         done = 0
-        for canvases in pack.in_turn(rows, max(_CHUNK, execution.micro_batch)):
+        for canvases in pack.in_turn(rows, handed_over(execution)):
             some = np.arange(done, done + len(canvases))
             done += len(canvases)
+            pixels = torch.from_numpy(canvases).to(execution.device)
             for batches, view in zip(found, views.values(), strict=True):
-                batches.append(extract(view(some, torch.from_numpy(canvases))))
+                batches.append(extract(view(some, pixels)))
             advance(len(some))
     result = torch.stack([torch.cat(batches) for batches in found])
     buffer = io.BytesIO()

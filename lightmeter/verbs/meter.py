@@ -291,9 +291,7 @@ def execution_sentence(execution: Execution, measurements: list[Measurement]) ->
     best = max(m.images_per_second for m in measurements if m.accepted)
     gain = best / plain
     worth = f"{gain:.1f} times as fast as plain float32" if gain >= 1.05 else "nothing was faster than plain float32"
-    return (
-        f"Of {len(measurements)} ways tried, {execution.words}, is the fastest that computes the right thing: {worth}."
-    )
+    return f"Of {len(measurements)} ways tried the best that computes the right thing is {execution.words}: {worth}."
 
 
 def _epochs(count: float) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from lightmeter.exporters.onnx import export_seconds
@@ -71,7 +73,7 @@ def plan_transfer(
     )
     measurements += found
     speed = max(one.images_per_second for one in found if one.accepted)
-    rate = scoring_rate(quick, inputs, recipe.views, features_by, speed, seconds=min(2.0, 0.01 * share))
+    rate = scoring_rate(quick, inputs, recipe.views, features_by.device, found, seconds=min(2.0, 0.01 * share))
     finish = finish_seconds(export_seconds(quick), scored, rate)
     until = None if clock.budget is None else clock.budget - finish
     feature_seconds = views / speed
@@ -125,7 +127,9 @@ def plan_transfer(
         f"The features of {views:,} views take about {feature_seconds:.0f} s, once; then the head is trained on them."
     )
     sentences = (execution_sentence(features_by, found), what, kept)
-    return Plan(recipe, features_by, until, False, tuple(measurements), sentences, features_by)
+    by_torch = replace(features_by, engine="torch", threads=torch.get_num_threads())  # which trains the head
+    execution = features_by if features_by.engine == "torch" else by_torch
+    return Plan(recipe, execution, until, False, tuple(measurements), sentences, features_by)
 
 
 def _worth_measuring(until: float | None, clock: Clock, feature_seconds: float) -> bool:

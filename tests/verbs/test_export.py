@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +16,11 @@ from lightmeter import exporters
 from lightmeter.errors import BadImageError, BundleError, ExamError, StorageError
 from lightmeter.exporters.onnx import export_onnx
 from lightmeter.models import MODELS
+from lightmeter.models.base import Model
 from lightmeter.models.views import MultiView
 from lightmeter.nouns.bundle import Bundle
 from lightmeter.nouns.preprocess import Preprocess
+from lightmeter.verbs import export
 from lightmeter.verbs.export import amend_card, write_bundle
 from lightmeter.verbs.verify import verify
 from tests.bundles import EXAM, Net, card, picture
@@ -110,6 +113,22 @@ def test_the_graph_holds_a_network_once_and_its_norms_folded(views: Literal[1, 2
     assert nodes.count("Conv") == sum(isinstance(part, nn.Conv2d) for part in net.modules())
     assert "BatchNormalization" not in nodes
     assert all(part.inplace for part in net.modules() if isinstance(part, nn.ReLU6))  # the model stays as it was
+
+
+def test_a_network_that_folding_would_change_too_much_is_exported_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = MODELS["mobilenet_v2"](5, channels=3, size=32, width=0.25).eval()
+
+    def far_off(model: Model, pixels: Tensor) -> Model:
+        other = copy.deepcopy(model)
+        torch.nn.init.normal_(other.get_submodule(other.head_name)[-1].bias)  # type: ignore[index]
+        return other
+
+    monkeypatch.setattr(export, "fused", far_off)
+    given = card(preprocess=Preprocess(size=32, channels=3))
+    result = write_bundle(tmp_path / "model.bundle", MultiView(net, 2).eval(), **given)
+    assert result.n == len(EXAM)
 
 
 def test_array_items_get_an_ending_by_what_they_hold(tmp_path: Path) -> None:
