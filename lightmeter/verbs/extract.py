@@ -100,8 +100,8 @@ def scoring_rate(
     """Pictures a second that the bundle of `model` will score in so many views, in float32 on the processor.
 
     Args:
-        device, found: as `choose_extraction` found it. What was measured first is plain float32: on a processor the
-            bundle's library was never seen slower, and nothing more is measured.
+        device, found: as `choose_extraction` found it. What was measured first is plain float32: on a processor that
+            is planned with, as the bundle's library was seen to be faster for MobileNetV2 (docs/LOG.md).
         seconds: to measure otherwise.
     """
     if device == "cpu":
