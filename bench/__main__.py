@@ -12,8 +12,10 @@ import json
 import sys
 import time
 
+from bench.machine import folder_name
 from bench.pairs import ROOT, Outcome
 from bench.rows import ROWS, Row
+from lightmeter.verbs.environment import environment
 
 
 def main() -> None:
@@ -47,11 +49,9 @@ def _words(row: Row, outcome: Outcome, seconds: float) -> str:
 
 
 def _keep(row: Row, outcome: Outcome, note: str) -> None:
-    from lightmeter.verbs.environment import environment
-
-    folder = ROOT / "records" / f"{dt.date.today():%Y-%m-%d}-bench-{row.id}"
-    folder.mkdir(parents=True, exist_ok=True)
     told = environment(0)
+    folder = ROOT / "records" / f"{dt.date.today():%Y-%m-%d}-bench-{row.id}-{folder_name(told)}"
+    folder.mkdir(parents=True, exist_ok=True)
     told.pop("command", None)  # it names this machine's folders
     record = {
         "command": f"python -m bench {row.id}",

@@ -14,6 +14,7 @@ from typing import Any
 
 from bench import growth
 from bench.aside import aside
+from bench.machine import kind
 from bench.rows import ROWS
 from bench.serve.table import serving
 from lightmeter.nouns.evaluation import wilson
@@ -75,24 +76,25 @@ python -m bench P1 --quick
 measures a row in less than a minute; without `--quick` it takes longer and keeps a record. Environments of peers are
 installed below the cache when they are first needed.
 
-| | measured | against | ratio | 95 % interval | pairs | ours | theirs | must | |
-|---|---|---|---|---|---|---|---|---|---|
+| | processor | measured | against | ratio | 95 % interval | pairs | ours | theirs | must | |
+|---|---|---|---|---|---|---|---|---|---|---|
 """
 
 
 def performance() -> str:
-    """The page of benchmarks, the newest record of each."""
-    newest: dict[str, tuple[Path, dict[str, Any]]] = {}
+    """The page of benchmarks, the newest record of each on each processor."""
+    newest: dict[tuple[int, str], tuple[Path, dict[str, Any]]] = {}
     for path in sorted(ROOT.glob("records/*-bench-*/bench.json")):
         record = json.loads(path.read_text())
-        newest[record["id"]] = path.parent, record
+        newest[int(record["id"][1:]), kind(record["environment"])] = path.parent, record
     rows, notes = "", ""
-    missing = [row for id, row in ROWS.items() if id not in newest]
-    for id in sorted(newest, key=lambda name: int(name[1:])):
-        folder, record = newest[id]
+    missing = [row for id, row in ROWS.items() if all(int(id[1:]) != number for number, _ in newest)]
+    for (_, processor), (folder, record) in sorted(newest.items()):
+        id = record["id"]
         sign = "≥" if record["better"] == "above" else "≤"
         cells = (
             id,
+            processor,
             record["what"],
             record["against"],
             f"**{record['ratio']:.3g}**",
@@ -105,7 +107,8 @@ def performance() -> str:
         )
         rows += f"| {' | '.join(cells)} |\n"
         note = f" {record['note']}" if record["note"] else ""
-        notes += f"* {id}: `{folder.relative_to(ROOT)}`, {_machine(record['environment'])}.{aside(record)}{note}\n"
+        where = f"`{folder.relative_to(ROOT)}`, {_machine(record['environment'])}"
+        notes += f"* {id}, {processor}: {where}.{aside(record)}{note}\n"
     if not newest:
         return _FAST.partition("| |")[0] + "No benchmark has been recorded yet.\n"
     waiting = "".join(f"* {row.id}: {row.what}, against {row.against}\n" for row in missing)

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from lightmeter.models.base import Model, Normalise
+from lightmeter.models.dropout import Dropout
 from lightmeter.models.keras import check_rate, first_weights, norm2d, scaled
 
 _DENSE = 4096
@@ -63,10 +64,10 @@ class AlexNet32(Model):
             OrderedDict(
                 dense1=nn.Linear(b * side**2, units),
                 tanh1=nn.Tanh(),
-                dropout1=nn.Dropout(dropout),
+                dropout1=Dropout(dropout),
                 dense2=nn.Linear(units, units),
                 tanh2=nn.Tanh(),
-                dropout2=nn.Dropout(dropout),
+                dropout2=Dropout(dropout),
                 last=nn.Linear(units, num_classes),
             )
         )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightmeter.errors import RecipeError
+from lightmeter.models.dropout import Dropout
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -130,7 +131,7 @@ def mlp_head(inputs: int, num_classes: int, *, hidden: int = 0, dropout: float =
     last = nn.Linear(hidden or inputs, num_classes)
     nn.init.normal_(last.weight, 0.0, 0.01)
     nn.init.zeros_(last.bias)
-    return nn.Sequential(*first, nn.Dropout(dropout), last)
+    return nn.Sequential(*first, Dropout(dropout), last)
 
 
 def layers(model: Model) -> dict[str, nn.Module]:

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from lightmeter.models.base import Model, Normalise, mlp_head
+from lightmeter.models.dropout import Dropout
 from lightmeter.models.keras import check_rate, first_weights, norm2d, scaled
 
 _BLOCKS = ((16, 2), (32, 2), (64, 2), (64, 1))  # filters at width 1, convolutions
@@ -20,7 +21,7 @@ def _block(inputs: int, outputs: int, convolutions: int, dropout: float) -> nn.S
         parts[f"relu{number}"] = nn.ReLU()
         parts[f"norm{number}"] = norm2d(outputs)
         inputs = outputs
-    parts["pool"], parts["dropout"] = nn.MaxPool2d(2), nn.Dropout(dropout)
+    parts["pool"], parts["dropout"] = nn.MaxPool2d(2), Dropout(dropout)
     return nn.Sequential(parts)
 
 

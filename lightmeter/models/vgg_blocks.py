@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lightmeter.errors import RecipeError
 from lightmeter.models.base import Model, Normalise
+from lightmeter.models.dropout import Dropout
 from lightmeter.models.keras import check_rate, first_weights, norm1d, norm2d, scaled
 
 _WIDTHS = (32, 64, 128)  # filters per block at width 1
@@ -24,7 +25,7 @@ def _block(inputs: int, outputs: int, *, batchnorm: bool, dropout: float) -> nn.
             parts[f"norm{number}"] = norm2d(outputs)
     parts["pool"] = nn.MaxPool2d(2)
     if dropout:
-        parts["dropout"] = nn.Dropout(dropout)
+        parts["dropout"] = Dropout(dropout)
     return nn.Sequential(parts)
 
 
@@ -73,7 +74,7 @@ class VGGBlocks(Model):
         if batchnorm:
             head["norm"] = norm1d(units)
         if dropout:
-            head["dropout"] = nn.Dropout(dropout)
+            head["dropout"] = Dropout(dropout)
         head["last"] = nn.Linear(units, num_classes)
         self.head = nn.Sequential(head)
         first_weights(self, "he")

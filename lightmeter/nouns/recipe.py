@@ -92,7 +92,8 @@ class Recipe(_Frozen):
             training and the old ones after it, which is a mistake that is kept to be shown.
         probe_epochs: epochs for which the head is first trained alone, on features computed once; 0 is none.
         feature_views: features that are computed once are computed for so many further views of each training picture,
-            drawn once by `augment`; 0 is the picture as it is, and its mirror image where `views` has one.
+            drawn once by `augment`; 0 is the picture as it is.
+        feature_mirror: they are computed for its mirror image, too.
         ema: decay of the averaged weights per step; 0 keeps none.
         views: test-time views whose logits are averaged inside the model: 1 plain, 2 with its mirror image,
             6 with one-pixel shifts of both as well.
@@ -114,6 +115,7 @@ class Recipe(_Frozen):
     batchnorm: BatchNorm = "frozen"
     probe_epochs: float = Field(default=0.0, ge=0)
     feature_views: int = Field(default=0, ge=0, le=100)
+    feature_mirror: bool = False
     ema: float = Field(default=0.0, ge=0, lt=1)
     views: Literal[1, 2, 6] = 1
     keep: Literal["best", "last"] = "best"
@@ -127,7 +129,7 @@ class Recipe(_Frozen):
     @property
     def views_for_features(self) -> int:
         """Views of each training picture whose features are computed."""
-        return min(self.views, 2) + self.feature_views
+        return 1 + self.feature_mirror + self.feature_views
 
     def key(self) -> str:
         """sha256 (hex) of the canonical JSON: equal recipes have equal keys."""

@@ -13,6 +13,11 @@ _EARLY = {"mobilenet_v2": ("stem", "block1", "block2", "block3")}
 pixels a step without them was 1.6 times as fast, and one seed at 224 showed no loss (docs/LOG.md)."""
 
 
+MIRRORED_BELOW = 400
+"""Training pictures, below which a head is trained on features of their mirror images too. Of more of them that cost a
+second pass through the network and brought nothing (docs/LOG.md)."""
+
+
 def probe(facts: Facts, *, epochs: float, model: ModelChoice, start: str) -> Recipe:
     """The backbone frozen, its features computed once, a linear head trained on them with AdamW.
 
@@ -30,6 +35,7 @@ def probe(facts: Facts, *, epochs: float, model: ModelChoice, start: str) -> Rec
         batch_size=256 if facts.n >= 2_560 else max(8, facts.n // 10),
         seed=facts.seed,
         freeze=("all",),
+        feature_mirror=_mirrored(facts),
         views=2 if facts.mirror else 1,
     )
 
@@ -59,6 +65,7 @@ def finetune(facts: Facts, *, epochs: float, model: ModelChoice, start: str) -> 
         seed=facts.seed,
         freeze=("batchnorm", *_EARLY.get(model.name, ())),
         probe_epochs=50.0,
+        feature_mirror=_mirrored(facts),
         views=2 if facts.mirror else 1,
     )
 
@@ -67,3 +74,7 @@ def _with_dropout(model: ModelChoice, dropout: float) -> ModelChoice:
     if model.name not in _WITH_DROPOUT:
         return model
     return model.model_copy(update={"options": {**model.options, "dropout": dropout}})
+
+
+def _mirrored(facts: Facts) -> bool:
+    return facts.mirror and facts.n < MIRRORED_BELOW

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
@@ -20,8 +21,9 @@ from lightmeter.nouns.places import cache_folder
 from lightmeter.nouns.preprocess import ImageFacts, Preprocess, describe
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.nouns.recipe import explain, lay_over
+from lightmeter.recipes.transfer import MIRRORED_BELOW
 from lightmeter.verbs.clock import Clock
-from lightmeter.verbs.extract import choose_extraction, scoring_rate
+from lightmeter.verbs.extract import choose_extraction
 from lightmeter.verbs.finish import finish_seconds
 from lightmeter.verbs.start import Start
 
@@ -30,10 +32,14 @@ if TYPE_CHECKING:
 
 _LOOKED_AT = 64  # pictures whose headers tell the usual size
 _SCRATCH_SIZES = (32, 48, 64, 96, 128)
-_TRAINED_SIZES = (96, 128, 160, 192, 224)
+_TRAINED_SIZES = tuple(range(96, 225, 16))
 _SHARE = 0.7  # of the budget that features and scoring may take: larger pictures are worth more than a few epochs
-_GRAPH_SHARE = 0.04  # of the budget that a graph of the largest side may take, which another side cannot use
-_VIEWS: Literal[2] = 2  # of each picture: as it is, and its mirror image
+_VIEWS: Literal[2] = 2  # that are scored of each picture: as it is, and its mirror image
+_MARGIN = 1.1  # on what was measured
+_DECODED = 16  # of those looked at
+_COMPARED_SECONDS = 3e-4  # for each picture: its check, and the search for others that are nearly the same
+_PLANNING_SECONDS = 3.0  # for measuring again at the side that was chosen
+_HEAD_SECONDS = 3.0
 _VAL_SHARE = 0.1  # about what is held out of the training pictures
 
 
@@ -79,25 +85,27 @@ def _for_trained_weights(dataset: Dataset, usual: int, start: Start, clock: Cloc
         return min(_TRAINED_SIZES[-1], max(_TRAINED_SIZES[0], round(usual / 32) * 32))
     largest = _TRAINED_SIZES[-1]
     held_out = sum(part in ("val", "test") for part in dataset.splits)
-    scored = held_out + round(_VAL_SHARE * (len(dataset) - held_out))
+    learned = len(dataset) - held_out
+    scored = held_out + round(_VAL_SHARE * learned)
     model = build_model(start.model or choice_of(start.path), max(2, len(dataset.classes)), channels=3, size=largest)
     load_start(model, start.path)
     pixels = torch.randint(0, 256, (16, largest, largest, 3), dtype=torch.uint8)
     quick = fused(model, pixels[:4])
-    views = (len(dataset) - held_out) * _VIEWS
-    execution, found = choose_extraction(
+    views = learned * (2 if learned < MIRRORED_BELOW else 1)
+    after = clock.left - finish_seconds(export_seconds(model), 0, 1.0)
+    left = min(_SHARE * after, after - _reading_seconds(dataset) - _PLANNING_SECONDS - _HEAD_SECONDS)
+    extraction = choose_extraction(
         quick,
         pixels,
         views,
         seconds=min(4.0, 0.01 * clock.budget),
         cache=cache_folder(),
-        spare=_GRAPH_SHARE * clock.budget,
+        most=left,
         progress=progress,
     )
-    features = max(one.images_per_second for one in found if one.accepted)
-    scoring = scoring_rate(quick, pixels, _VIEWS, execution.device, found, seconds=min(1.0, 0.005 * clock.budget))
-    seconds = {side: (views / features + scored / scoring) * (side / largest) ** 2 for side in _TRAINED_SIZES}
-    left = _SHARE * (clock.left - finish_seconds(export_seconds(model), 0, 1.0))
+    scoring = extraction.scoring_rate(quick, pixels, _VIEWS, seconds=min(1.0, 0.005 * clock.budget))
+    at_largest = _MARGIN * (views / extraction.rate + scored / scoring)
+    seconds = {side: at_largest * (side / largest) ** 2 for side in _TRAINED_SIZES}
     side = max((side for side in _TRAINED_SIZES if seconds[side] <= left), default=_TRAINED_SIZES[0])
     progress.say(
         f"Canvases of {side} pixels: features and scoring take about {seconds[side]:.0f} s of the "
@@ -106,13 +114,27 @@ def _for_trained_weights(dataset: Dataset, usual: int, start: Start, clock: Cloc
     return side
 
 
-def _headers(dataset: Dataset) -> Iterator[ImageFacts]:
-    """What the headers of some pictures say, spread over the data; unreadable ones are the pack's affair.
+def _reading_seconds(dataset: Dataset) -> float:
+    """About what decoding all pictures on all cores and comparing them with each other takes, by decoding a few."""
+    largest, times = Preprocess(size=_TRAINED_SIZES[-1], channels=3), []
+    for id in _some(dataset)[:_DECODED]:
+        with contextlib.suppress(BadImageError, OSError):
+            start = time.thread_time()
+            largest.canvas(dataset.read(id))
+            times.append(time.thread_time() - start)
+    each = sum(times) / max(1, len(times)) / torch.get_num_threads()
+    return _MARGIN * len(dataset) * (each + _COMPARED_SECONDS)
 
-    A part that the source holds out is not looked at, not even its headers.
-    """
-    held_out = next((name for name in ("test", "val") if name in dataset.splits), None)
-    ids = [id for id, part in zip(dataset.ids, dataset.splits, strict=True) if part != held_out]
-    for id in ids[:: max(1, len(ids) // _LOOKED_AT)]:
+
+def _headers(dataset: Dataset) -> Iterator[ImageFacts]:
+    """What the headers of some pictures say; unreadable ones are the pack's affair."""
+    for id in _some(dataset):
         with contextlib.suppress(BadImageError, OSError):
             yield describe(dataset.read(id))
+
+
+def _some(dataset: Dataset) -> list[str]:
+    """Ids spread over the data, but for a part that the source holds out: of that not even headers are looked at."""
+    held_out = next((name for name in ("test", "val") if name in dataset.splits), None)
+    ids = [id for id, part in zip(dataset.ids, dataset.splits, strict=True) if part != held_out]
+    return ids[:: max(1, len(ids) // _LOOKED_AT)]

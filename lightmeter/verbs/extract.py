@@ -7,6 +7,8 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,17 +27,60 @@ from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.runners.onnx import open_session
 from lightmeter.verbs.evaluate import AT_ONCE
 from lightmeter.verbs.execution import Execution
-from lightmeter.verbs.measure import WORTH, Measurement, inference_rate, measure_inference, seconds_per_call
+from lightmeter.verbs.measure import (
+    WORTH,
+    Measurement,
+    inference_rate,
+    keep,
+    machine_words,
+    measure_inference,
+    recalled,
+    seconds_per_call,
+)
 
 _LITTLE = 1.5  # times the seconds for measuring: where features take less, the plain way is good enough
 _FEW = 16  # pictures at a time in it
 _GLANCE = 0.5  # seconds that tell whether they do
 _PAYS = 3.0  # times the seconds of an export that the features must take: a graph was seen to run twice as fast
 _AGREES = 1e-3  # largest difference of any feature, relative to their root mean square
+_ANOTHER_SIDE = 32  # pixels more than the traced one, at which a graph is tried
 _TOGETHER, _ALONE = 8, 4  # pictures at a time in one call on all cores, and in each of several calls on one core each
 
 Extract = Callable[[Tensor], Tensor]
 """uint8[B, S, S, C] -> float32[B, F], on the CPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """How features are computed here.
+
+    Attributes:
+        execution: the fastest right way.
+        measurements: of all ways tried, plain float32 first.
+        whole: images a second of a graph asked as a bundle's is, in one call on all cores; None where none was tried.
+    """
+
+    execution: Execution
+    measurements: list[Measurement]
+    whole: float | None = None
+
+    @property
+    def rate(self) -> float:
+        """Images a second of the best of them."""
+        return max(one.images_per_second for one in self.measurements if one.accepted)
+
+    def scoring_rate(self, model: Model, inputs: Tensor, views: Literal[1, 2, 6], *, seconds: float) -> float:
+        """Pictures a second that the bundle of `model` will score in so many views, in float32 on the processor.
+
+        Args:
+            seconds: to measure what is not known yet.
+        """
+        if self.execution.device == "cpu":
+            plain = self.measurements[0].images_per_second
+            return max(plain, self.whole or 0.0) / views
+        some = inputs[:AT_ONCE]
+        served = Execution("cpu", "float32", "channels_last", len(some), torch.get_num_threads())
+        return inference_rate(MultiView(model, views), some, served, seconds=seconds)
 
 
 def choose_extraction(
@@ -45,70 +90,79 @@ def choose_extraction(
     *,
     seconds: float,
     cache: Path,
-    spare: float = math.inf,
+    most: float = math.inf,
     progress: Progress = SILENT,
-) -> tuple[Execution, list[Measurement]]:
+) -> Extraction:
     """The fastest right way on this machine to compute what the head of `model` reads.
 
     Args:
         inputs: some pictures uint8[M, S, S, C].
         images: how many are to be computed: for few of them no other way is tried, for more of them no graph is made.
         seconds: to spend on measuring, roughly; making a graph comes on top.
-        cache: folder that keeps the graph.
-        spare: seconds that making a graph may take at most.
+        cache: folder that keeps the graph, and for a month which way was the best, whatever the side: then that one
+            and plain float32 are all that is measured.
+        most: seconds that features will take at most, where so many would not be computed in the time there is.
         progress: is told of each way.
     """
-    if not torch.cuda.is_available():
-        plain = Execution("cpu", "float32", "channels_last", min(len(inputs), _FEW), torch.get_num_threads())
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    plain = Execution("cpu", "float32", "channels_last", min(len(inputs), _FEW), torch.get_num_threads())
+    first: list[Measurement] = []
+    if device == "cpu":
         rate = inference_rate(model, inputs[:_FEW], plain, seconds=min(_GLANCE, seconds / 10))
+        first = [Measurement(f"inference, {plain.words}", rate, 0.0, True)]
         if images / rate < _LITTLE * seconds:
-            only = Measurement(f"inference, {plain.words}", rate, 0.0, True)
-            progress.say(only.sentence())
-            return plain, [only]
-    execution, found = measure_inference(model, inputs, features_of, seconds=seconds, progress=progress)
-    best = max(one.images_per_second for one in found if one.accepted)
-    making = export_seconds(model)
-    if execution.device != "cpu" or making > spare or images / best < _PAYS * making:
-        return execution, found
+            progress.say(first[0].sentence())
+            return Extraction(plain, first)
+    pays = device == "cpu" and (
+        any(path.exists() for path in _graphs(fused(model, inputs[:4]), cache))
+        or min(most, images / first[0].images_per_second) >= _PAYS * export_seconds(model)
+    )
+    whole = Execution("cpu", "float32", "contiguous", _TOGETHER, plain.threads, "onnxruntime")
+    graphs = (whole, replace(whole, micro_batch=_ALONE, threads=1)) if pays else ()
+    words = [*machine_words(device), architecture(model), str(pays)]
+    digest = hashlib.sha256("\n".join(words).encode()).hexdigest()[:24]
+    kept = cache / "executions" / f"features-{digest}.json"
+    known = recalled(kept)
+    if known is not None and first:
+        again = Extraction(plain, first)
+        for way in graphs if known[0].engine == "onnxruntime" else (known[0],):
+            again = _tried(model, inputs, again, way, seconds=seconds, cache=cache)
+        if again.execution.engine == known[0].engine and again.measurements[-1].accepted:
+            for one in again.measurements:
+                progress.say(one.sentence())
+            return again
+    chosen = Extraction(*measure_inference(model, inputs, features_of, seconds=seconds, progress=progress))
+    for way in graphs:
+        chosen = _tried(model, inputs, chosen, way, seconds=seconds, cache=cache)
+        progress.say(chosen.measurements[-1].sentence())
+    if chosen.execution.dtype == "float32":  # by another precision more is asked than a look can tell
+        keep(kept, chosen.execution, chosen.measurements)
+    return chosen
+
+
+def _tried(
+    model: Model, inputs: Tensor, chosen: Extraction, way: Execution, *, seconds: float, cache: Path
+) -> Extraction:
+    """`chosen`, with one more way in float32 measured and held against the model's own features."""
+    error, rate, note = 1.0, 0.0, ""
     with torch.no_grad():
         expected = features_of(model.eval(), inputs)
-    scale = float(expected.square().mean().sqrt()) or 1.0
-    threads = torch.get_num_threads()
-    for count, size in {threads: _TOGETHER, 1: _ALONE}.items():
-        way = Execution("cpu", "float32", "contiguous", size, count, "onnxruntime")
-        try:
-            with extractor(model, way, inputs[:4], cache=cache) as extract:
-                error = float((extract(inputs) - expected).abs().max()) / scale
-                rate = len(inputs) / seconds_per_call(lambda: extract(inputs), seconds / 5)
-        except LightmeterError as refused:
-            progress.say(f"  ONNX Runtime is not tried: {refused}")
-            break
-        if not math.isfinite(error):
-            error = 1.0
-        right = error <= _AGREES
-        note = "" if right else f"refused: outputs off by {error:.1%}"
-        found.append(Measurement(f"inference, {way.words}", rate, error, right, note))
-        progress.say(found[-1].sentence())
-        if right and rate > WORTH * best:
-            best, execution = rate, way
-    return execution, found
-
-
-def scoring_rate(
-    model: Model, inputs: Tensor, views: Literal[1, 2, 6], device: str, found: list[Measurement], *, seconds: float
-) -> float:
-    """Pictures a second that the bundle of `model` will score in so many views, in float32 on the processor.
-
-    Args:
-        device, found: as `choose_extraction` found it. What was measured first is plain float32: on a processor that
-            is planned with, as the bundle's library was seen to be faster for MobileNetV2 (docs/LOG.md).
-        seconds: to measure otherwise.
-    """
-    if device == "cpu":
-        return found[0].images_per_second / views
-    some = inputs[:AT_ONCE]
-    served = Execution("cpu", "float32", "channels_last", len(some), torch.get_num_threads())
-    return inference_rate(MultiView(model, views), some, served, seconds=seconds)
+    try:
+        with extractor(model, way, inputs[:4], cache=cache) as extract:
+            error = _error(extract(inputs), expected)
+            rate = len(inputs) / seconds_per_call(lambda: extract(inputs), seconds / 5)
+    except LightmeterError as refused:
+        note = str(refused)
+    right = not note and error <= _AGREES
+    if not right:
+        note = note or f"refused: outputs off by {error:.1%}"
+    measured = Measurement(f"inference, {way.words}", rate, error, right, note)
+    whole = way.engine == "onnxruntime" and way.threads == torch.get_num_threads() and right
+    return Extraction(
+        way if right and rate > WORTH * chosen.rate else chosen.execution,
+        [*chosen.measurements, measured],
+        rate if whole else chosen.whole,
+    )
 
 
 def handed_over(execution: Execution) -> int:
@@ -136,19 +190,11 @@ def extractor(model: Model, execution: Execution, pixels: Tensor, *, cache: Path
             yield lambda some: _by_torch(quick, execution, some)
         return
     session = _session(quick, execution.threads, cache)
-
-    def answered(some: NDArray[np.uint8]) -> NDArray[np.float32]:
-        try:
-            found: NDArray[np.float32] = session.run(["features"], {"pixels": some})[0]
-        except Exception as error:  # ONNX Runtime has an exception class per status code
-            raise BundleError(f"The graph of the features failed on {len(some)} pictures ({error}).") from error
-        return found
-
     with ThreadPoolExecutor(max(1, torch.get_num_threads() // execution.threads)) as lanes:
 
         def by_graph(some: Tensor) -> Tensor:
             parts = [part.contiguous().numpy() for part in some.split(execution.micro_batch)]
-            return torch.from_numpy(np.concatenate(list(lanes.map(answered, parts))))
+            return torch.from_numpy(np.concatenate(list(lanes.map(partial(_answer, session), parts))))
 
         yield by_graph
 
@@ -186,20 +232,60 @@ class _Features(nn.Module):
         return self.model.features(pixels).to(torch.float32)
 
 
+def _graphs(model: Model, cache: Path) -> tuple[Path, Path]:
+    """Where the graph of a folded model is kept: one for any side, or one for its own."""
+    identity, folder = _identity(model), cache / "graphs"
+    return folder / f"{identity}.onnx", folder / f"{identity}-{model.size}.onnx"
+
+
 def _session(model: Model, threads: int, cache: Path) -> Any:
     """The graph of `model` up to its head, loaded; it is made where the cache has none that can be read."""
-    path = cache / "graphs" / f"{_identity(model)}.onnx"
-    if path.exists():
-        try:
-            return open_session(path, threads)
-        except BundleError:
-            path.unlink(missing_ok=True)
-    export_onnx(_Features(model), path, size=model.size, channels=model.channels, outputs=("features",))
-    return open_session(path, threads)
+    of_any_side, of_this = _graphs(model, cache)
+    for path in (of_any_side, of_this):
+        if path.exists():
+            try:
+                return open_session(path, threads)
+            except BundleError:
+                path.unlink(missing_ok=True)
+    export_onnx(
+        _Features(model), of_this, size=model.size, channels=model.channels, outputs=("features",), any_side=True
+    )
+    session = open_session(of_this, threads)
+    if _serves_any_side(session, model):
+        of_this.replace(of_any_side)
+    return session
+
+
+def _answer(session: Any, some: NDArray[np.uint8]) -> NDArray[np.float32]:
+    try:
+        found: NDArray[np.float32] = session.run(["features"], {"pixels": some})[0]
+    except Exception as error:  # ONNX Runtime has an exception class per status code
+        raise BundleError(f"The graph of the features failed on {len(some)} pictures ({error}).") from error
+    return found
+
+
+def _serves_any_side(session: Any, model: Model) -> bool:
+    """Whether a graph traced at one side computes what the network does at another, too."""
+    side = model.size + _ANOTHER_SIDE
+    drawn = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (2, side, side, model.channels), dtype=torch.uint8, generator=drawn)
+    try:
+        with torch.no_grad():
+            expected = model.features(pixels)
+        found = torch.from_numpy(_answer(session, pixels.numpy()))
+    except (BundleError, RuntimeError):  # a network of one side alone
+        return False
+    return found.shape == expected.shape and _error(found, expected) <= _AGREES
+
+
+def _error(found: Tensor, expected: Tensor) -> float:
+    """The largest difference, relative to the root mean square of what was expected; 1 where it is not finite."""
+    error = float((found - expected).abs().max()) / (float(expected.square().mean().sqrt()) or 1.0)
+    return error if math.isfinite(error) else 1.0
 
 
 def _identity(model: Model) -> str:
-    found = hashlib.sha256(f"{architecture(model)} {model.size} {__version__} {torch.__version__} {OPSET}".encode())
+    found = hashlib.sha256(f"{architecture(model)} {__version__} {torch.__version__} {OPSET}".encode())
     for name, tensor in sorted(model.state_dict().items()):
         if not name.startswith(f"{model.head_name}."):
             found.update(name.encode() + tensor.contiguous().numpy().tobytes())

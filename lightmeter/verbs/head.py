@@ -60,7 +60,7 @@ def feature_batches(model: Model, data: Data, plan: Plan, progress: Progress) ->
         )
 
     n = len(data.train_rows)
-    both = {"plain": plain, "mirrored": mirrored} if recipe.views > 1 else {"plain": plain}
+    both = {"plain": plain, "mirrored": mirrored} if recipe.feature_mirror else {"plain": plain}
     found = of(np.concatenate([data.train_rows, data.val_rows]), both)
     train, val = found[:, :n], found[0, n:]
     if recipe.feature_views:

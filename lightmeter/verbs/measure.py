@@ -94,7 +94,7 @@ def measure_training(
     kept = (
         None if cache is None else cache / "executions" / f"{_identity(model, mode, inputs, batch_size, device)}.json"
     )
-    if kept is not None and (known := _recalled(kept)) is not None:
+    if kept is not None and (known := recalled(kept)) is not None:
         return known
     inputs, targets = inputs.to(device), targets.to(device)
 
@@ -107,8 +107,7 @@ def measure_training(
 
     chosen = _choose(model, run, device, batch_size, len(inputs), "training", seconds, mode, progress)
     if kept is not None:
-        found = {"execution": chosen[0].document(), "measurements": [one.document() for one in chosen[1]]}
-        write_json(kept, {"format": 1, **found})
+        keep(kept, *chosen)
     return chosen
 
 
@@ -120,10 +119,8 @@ def _identity(
     mode(candidate)
     learning = [name for name, parameter in candidate.named_parameters() if parameter.requires_grad]
     training = [name for name, module in candidate.named_modules() if module.training]
-    machine = (processor(), gpu(), os.cpu_count(), torch.get_num_threads(), torch.__version__, device)
     what = [
-        _METHOD,
-        *map(str, machine),
+        *machine_words(device),
         str(candidate),
         *learning,
         *training,
@@ -133,7 +130,19 @@ def _identity(
     return hashlib.sha256("\n".join(what).encode()).hexdigest()[:24]
 
 
-def _recalled(path: Path) -> tuple[Execution, list[Measurement]] | None:
+def machine_words(device: str) -> list[str]:
+    """What of this machine, its libraries and this module decides which execution is fastest."""
+    machine = (processor(), gpu(), os.cpu_count(), torch.get_num_threads(), torch.__version__, device)
+    return [_METHOD, *map(str, machine)]
+
+
+def keep(path: Path, execution: Execution, found: list[Measurement]) -> None:
+    """Write down what was chosen, for `recalled`."""
+    measurements = [one.document() for one in found]
+    write_json(path, {"format": 1, "execution": execution.document(), "measurements": measurements})
+
+
+def recalled(path: Path) -> tuple[Execution, list[Measurement]] | None:
     """What was kept there less than a month ago; None where nothing was, or nothing that can be read."""
     try:
         if time.time() - path.stat().st_mtime > _KEPT_SECONDS:

@@ -18,7 +18,7 @@ from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.nouns.recipe import Recipe
 from lightmeter.verbs.batches import Batches
 from lightmeter.verbs.clock import Clock
-from lightmeter.verbs.extract import choose_extraction, scoring_rate
+from lightmeter.verbs.extract import choose_extraction
 from lightmeter.verbs.finish import finish_seconds
 from lightmeter.verbs.fit import training_mode
 from lightmeter.verbs.measure import Measurement, measure_training
@@ -68,12 +68,12 @@ def plan_transfer(
     quick = fused(model, inputs[:4])
     share = clock.budget or 300.0
     views = images * recipe.views_for_features
-    features_by, found = choose_extraction(
+    extraction = choose_extraction(
         quick, inputs, views, seconds=min(6.0, 0.02 * share), cache=cache_folder(), progress=progress
     )
+    features_by, found, speed = extraction.execution, extraction.measurements, extraction.rate
     measurements += found
-    speed = max(one.images_per_second for one in found if one.accepted)
-    rate = scoring_rate(quick, inputs, recipe.views, features_by.device, found, seconds=min(2.0, 0.01 * share))
+    rate = extraction.scoring_rate(quick, inputs, recipe.views, seconds=min(2.0, 0.01 * share))
     finish = finish_seconds(export_seconds(quick), scored, rate)
     until = None if clock.budget is None else clock.budget - finish
     feature_seconds = views / speed

@@ -120,7 +120,7 @@ def test_the_fastest_way_is_taken_and_computes_the_same_features(
 
 
 def test_no_graph_is_made_where_there_is_no_time_to_spare(tmp_path: Path) -> None:
-    execution, _ = choose_extraction(model(), pixels(8), 10**9, seconds=0.1, cache=tmp_path, spare=1.0)
+    execution, _ = choose_extraction(model(), pixels(8), 10**9, seconds=0.1, cache=tmp_path, most=1.0)
     assert execution.engine == "torch"
     assert not (tmp_path / "graphs").exists()
 
