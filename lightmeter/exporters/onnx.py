@@ -24,10 +24,10 @@ _Module = TypeVar("_Module", bound=nn.Module)
 OPSET = 20
 """The newest operator set that every ONNX Runtime we allow can run."""
 
-EXPORT_SECONDS = 3.0
+EXPORT_SECONDS = 2.5
 """About what an export and its exam take of a network without layers."""
 
-_LAYER_SECONDS = 0.1
+_LAYER_SECONDS = 0.08
 
 
 def export_seconds(model: nn.Module) -> float:

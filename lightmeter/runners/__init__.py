@@ -14,6 +14,7 @@ from lightmeter.errors import BundleError, UsageError
 from lightmeter.nouns.bundle import Bundle
 from lightmeter.runners.onnx import open_onnx
 from lightmeter.runners.openvino import open_openvino
+from lightmeter.runners.side_by_side import SideBySide
 
 Runner = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """uint8[N, S, S, C] -> float32[N, K]; may be called from several threads at once. It may have `maps` and `features`."""
@@ -59,6 +60,14 @@ def open_runner(bundle: Bundle, *, threads: int = 0, lanes: int = 1, by: str = P
     if bundle.graph not in _GRAPHS:
         raise BundleError(f"The bundle holds a graph of kind {bundle.graph!r}.", "one of " + ", ".join(_GRAPHS))
     return RUNNERS[by](bundle, threads=threads or cores(), lanes=lanes)
+
+
+def open_side_by_side(bundle: Bundle) -> Runner:
+    """As `open_runner`, for scoring many pictures at a time: each core computes some of them. Has no maps, features."""
+    lanes = cores()
+    if lanes == 1:
+        return open_runner(bundle)
+    return SideBySide(open_runner(bundle, threads=1, lanes=lanes), lanes)
 
 
 def cores() -> int:

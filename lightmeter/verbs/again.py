@@ -19,7 +19,7 @@ from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.places import cache_folder
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.nouns.run import Run
-from lightmeter.runners import Runner, open_runner
+from lightmeter.runners import Runner, open_side_by_side
 from lightmeter.sources import open_source
 from lightmeter.verbs import contamination
 from lightmeter.verbs.evaluate import document, open_test, score
@@ -197,7 +197,7 @@ def _own(run: Run, bundle: Bundle, split: str, progress: Progress) -> tuple[Eval
         evaluation = _score(bundle, canvases, run.split.val, split, progress)
         return evaluation, document(evaluation)
     opened = open_test(
-        open_runner(bundle),
+        open_side_by_side(bundle),
         canvases,
         run.split,
         bundle.classes,
@@ -230,7 +230,7 @@ def data_of(run: Run, progress: Progress) -> Dataset:
 
 def _score(bundle: Bundle, canvases: Pack, ids: Any, split: str, progress: Progress) -> Evaluation:
     return score(
-        open_runner(bundle),
+        open_side_by_side(bundle),
         canvases,
         ids,
         bundle.classes,

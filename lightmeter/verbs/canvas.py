@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _LOOKED_AT = 64  # pictures whose headers tell the usual size
 _SCRATCH_SIZES = (32, 48, 64, 96, 128)
-_TRAINED_SIZES = tuple(range(96, 225, 16))
+_TRAINED_SIZES = tuple(range(96, 225, 8))
 _SHARE = 0.7  # of the budget that features and scoring may take: larger pictures are worth more than a few epochs
 _VIEWS: Literal[2] = 2  # that are scored of each picture: as it is, and its mirror image
 _MARGIN = 1.1  # on what was measured

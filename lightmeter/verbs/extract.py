@@ -57,12 +57,13 @@ class Extraction:
     Attributes:
         execution: the fastest right way.
         measurements: of all ways tried, plain float32 first.
-        whole: images a second of a graph asked as a bundle's is, in one call on all cores; None where none was tried.
+        side_by_side: images a second of a graph called once on each core, as bundles are scored; None where none was
+            tried.
     """
 
     execution: Execution
     measurements: list[Measurement]
-    whole: float | None = None
+    side_by_side: float | None = None
 
     @property
     def rate(self) -> float:
@@ -77,7 +78,7 @@ class Extraction:
         """
         if self.execution.device == "cpu":
             plain = self.measurements[0].images_per_second
-            return max(plain, self.whole or 0.0) / views
+            return max(plain, self.side_by_side or 0.0) / views
         some = inputs[:AT_ONCE]
         served = Execution("cpu", "float32", "channels_last", len(some), torch.get_num_threads())
         return inference_rate(MultiView(model, views), some, served, seconds=seconds)
@@ -157,11 +158,11 @@ def _tried(
     if not right:
         note = note or f"refused: outputs off by {error:.1%}"
     measured = Measurement(f"inference, {way.words}", rate, error, right, note)
-    whole = way.engine == "onnxruntime" and way.threads == torch.get_num_threads() and right
+    side_by_side = way.engine == "onnxruntime" and way.threads == 1 and right
     return Extraction(
         way if right and rate > WORTH * chosen.rate else chosen.execution,
         [*chosen.measurements, measured],
-        rate if whole else chosen.whole,
+        rate if side_by_side else chosen.side_by_side,
     )
 
 

@@ -20,7 +20,7 @@ from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.progress import Progress
 from lightmeter.nouns.recipe import Recipe
 from lightmeter.nouns.split import Learning
-from lightmeter.runners import open_runner
+from lightmeter.runners import open_side_by_side
 from lightmeter.verbs.calibrate import Calibration, calibrate
 from lightmeter.verbs.evaluate import score
 from lightmeter.verbs.execution import lay_out
@@ -29,7 +29,7 @@ from lightmeter.verbs.features import fold
 
 _EXAM_IMAGES = 16
 _REPORT_SECONDS = 4.0
-_MARGIN = 1.2  # on what was measured
+_MARGIN = 1.1  # on what was measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Finisher:
             exam=[(id, self.dataset.read(id)) for id in chosen],
             seen=self.seen,
         )
-        run = open_runner(Bundle.open(path))
+        run = open_side_by_side(Bundle.open(path))
         exported = time.perf_counter()
         raw = score(run, self.pack, val, classes, split="val", progress=progress)
         rate = raw.n / (time.perf_counter() - exported)

@@ -35,6 +35,7 @@ _LONG_CALL = 0.5  # seconds: above this, one call tells enough
 _KEPT_SECONDS = 30 * 24 * 3600.0
 _GLANCE = 8  # images that show whether a precision is worth measuring
 _HOPELESS = 3.0  # times slower than float32 on those, as bfloat16 is where the processor only emulates it
+_ONE_LAYOUT_TELLS = 0.75  # of the best: a precision that is slower than that in one layout is not tried in the other
 _NOTHING = 0.01  # seconds of a call on those, below which being slower costs nothing
 _AT_A_CALL = 10.0  # times slower, from which on the first call is enough to see it
 _CALLS = 4  # that measuring one execution takes at least
@@ -252,6 +253,8 @@ def _choose(
             way = Execution(device, dtype, layout, few, threads)
             if dtype == "float32" or not hopeless(way):
                 measure(way)
+            if best is not None and measurements[-1].images_per_second < _ONE_LAYOUT_TELLS * best[0]:
+                break
     assert best is not None, "plain float32 agrees with itself"
     sizes = (8, 32) if job == "inference" else (256, 1024)
     for size in sorted({min(batch_size, available, size) for size in sizes} - {few}):

@@ -146,6 +146,7 @@ def choose(
             scored=scored,
             clock=clock,
             epochs=request.epochs,
+            views_asked_for="views" in settings,
             progress=progress,
         )
     else:

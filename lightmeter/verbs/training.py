@@ -22,7 +22,7 @@ from lightmeter.nouns.progress import Progress
 from lightmeter.nouns.run import Run
 from lightmeter.nouns.split import Split
 from lightmeter.optim.losses import class_weights_from_counts
-from lightmeter.runners import open_runner
+from lightmeter.runners import open_side_by_side
 from lightmeter.verbs import contamination
 from lightmeter.verbs.batches import Batches
 from lightmeter.verbs.clock import Clock
@@ -116,7 +116,7 @@ class Training:
             test = Evaluation.load(kept)
         else:
             opened = open_test(
-                open_runner(Bundle.open(run.bundle)),
+                open_side_by_side(Bundle.open(run.bundle)),
                 self.data.pack,
                 split,
                 self.classes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -45,6 +46,7 @@ def plan_transfer(
     scored: int,
     clock: Clock,
     epochs: float | None,
+    views_asked_for: bool = False,
     progress: Progress = SILENT,
 ) -> Plan:
     """Measure, then plan fine-tuning where the budget leaves time for it, else the head alone.
@@ -56,6 +58,7 @@ def plan_transfer(
         batches: Recipe -> its training batches.
         images: whose features are needed (train and val).
         scored: images that are scored after training.
+        views_asked_for: whether the user set the recipe's views for scoring; else a short budget makes do with 1.
         progress: is told of each measurement.
 
     Raises:
@@ -73,11 +76,16 @@ def plan_transfer(
     )
     features_by, found, speed = extraction.execution, extraction.measurements, extraction.rate
     measurements += found
-    rate = extraction.scoring_rate(quick, inputs, recipe.views, seconds=min(2.0, 0.01 * share))
-    finish = finish_seconds(export_seconds(quick), scored, rate)
-    until = None if clock.budget is None else clock.budget - finish
     feature_seconds = views / speed
-    kept = f"{finish:.0f} s are kept for export, the exam, scoring {scored:,} images and the report."
+
+    def ending(tested: Literal[1, 2, 6]) -> tuple[float, float | None, str]:
+        """Seconds after training where each picture is scored in so many views, until when to train, and that said."""
+        rate = extraction.scoring_rate(quick, inputs, tested, seconds=min(2.0, 0.01 * share))
+        finish = finish_seconds(export_seconds(quick), scored, rate)
+        kept = f"{finish:.0f} s are kept for export, the exam, scoring {scored:,} images and the report."
+        return finish, None if clock.budget is None else clock.budget - finish, kept
+
+    finish, until, kept = ending(recipe.views)
 
     if "finetune" in makes and _worth_measuring(until, clock, feature_seconds):
         recipe = makes["finetune"](epochs or 1.0)
@@ -120,7 +128,11 @@ def plan_transfer(
     if "probe" not in makes:
         raise too_short(clock, "fine-tuning", clock.elapsed + 4 * feature_seconds + finish)
     recipe = makes["probe"](epochs or _HEAD_EPOCHS)
-    if until is not None and clock.elapsed + 1.1 * feature_seconds > until:
+    if until is not None and clock.elapsed + feature_seconds > until and recipe.views > 1 and not views_asked_for:
+        recipe = recipe.model_copy(update={"views": 1})
+        finish, until, kept = ending(1)
+        kept += " For a second view of each the budget is too short."
+    if until is not None and clock.elapsed + feature_seconds > until:
         least = clock.elapsed + 1.2 * feature_seconds + finish
         raise too_short(clock, f"the features of {views:,} views", least)
     what = (
