@@ -29,7 +29,7 @@ def probe(facts: Facts, *, epochs: float, model: ModelChoice, start: str) -> Rec
         model=_with_dropout(model, 0.8),
         start=start,
         preprocess=facts.preprocess,
-        optimizer=Optimizer(name="adamw", lr=1e-3, bias_lr=1e-3, head_lr=1e-3, weight_decay=0.05),
+        optimizer=Optimizer(name="adamw", lr=2e-3, bias_lr=2e-3, head_lr=2e-3, weight_decay=0.05),
         schedule=Schedule(name="cosine", warmup=0.05),
         epochs=epochs,
         batch_size=256 if facts.n >= 2_560 else max(8, facts.n // 10),
@@ -64,7 +64,7 @@ def finetune(facts: Facts, *, epochs: float, model: ModelChoice, start: str) -> 
         batch_size=64 if facts.n >= 640 else max(8, facts.n // 10),
         seed=facts.seed,
         freeze=("batchnorm", *_EARLY.get(model.name, ())),
-        probe_epochs=50.0,
+        probe_epochs=30.0,
         feature_mirror=_mirrored(facts),
         views=2 if facts.mirror else 1,
     )

@@ -28,7 +28,7 @@ from lightmeter.verbs.export import amend_card, write_bundle
 from lightmeter.verbs.features import fold
 
 _EXAM_IMAGES = 16
-_REPORT_SECONDS = 4.0
+_REPORT_SECONDS = 3.5
 _MARGIN = 1.1  # on what was measured
 
 

@@ -25,7 +25,7 @@ from lightmeter.verbs.fit import steps, validate
 from lightmeter.verbs.meter import Plan
 from lightmeter.verbs.state import Counters, State
 
-_RATE = 1e-3  # peak learning rate of AdamW for a head that is trained before the rest
+_RATE = 2e-3  # peak learning rate of AdamW for a head that is trained before the rest
 
 Standard = tuple[Tensor, Tensor]
 """Mean and deviation of the features that a head was trained on, float32[F] each."""

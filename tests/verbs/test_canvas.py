@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from lightmeter.errors import RecipeError
 from lightmeter.models import MODELS
 from lightmeter.nouns.dataset import Dataset
 from lightmeter.sources import open_source
+from lightmeter.verbs import canvas
 from lightmeter.verbs.canvas import choose_preprocess
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.start import Start, open_start
@@ -68,3 +70,19 @@ def test_what_the_user_sets_is_taken(tmp_path: Path, start: Start) -> None:
     assert chosen(dataset, start, 7200.0, **{"preprocess.size": "128"}) == (128, 3)
     with pytest.raises(RecipeError, match="size"):
         chosen(dataset, None, 60.0, **{"preprocess.size": "large"})
+
+
+def test_the_canvas_leaves_time_to_read_the_pictures(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = folder(tmp_path / "a", 50)
+    assert chosen(dataset, start, 3600.0) == (224, 3)
+    monkeypatch.setattr(canvas, "_reading_seconds", lambda dataset: 3600.0)
+    assert chosen(dataset, start, 3600.0) == (96, 3)
+
+
+def test_reading_more_pictures_takes_longer(tmp_path: Path) -> None:
+    few = folder(tmp_path / "a", 50)
+    texts = {name: getattr(few, name) * 1000 for name in ("ids", "hashes", "splits", "groups")}
+    many = replace(few, labels=np.tile(few.labels, 1000), **texts)
+    assert canvas._reading_seconds(many) > 100 * canvas._reading_seconds(few) > 0
