@@ -29,7 +29,7 @@ def _weights() -> Path:
 def _trained(source: str, out: Path, seed: int, cache: Path) -> tuple[dict[str, Any], float]:
     """`lightmeter train` of a head on the frozen network for ten epochs, and its wall-clock seconds.
 
-    Each picture is seen as it is, once, as the other side sees it; by default we would see its mirror image too.
+    Each picture is seen as it is, once, as the other side sees it; by default we would score its mirror image too.
     """
     command = [sys.executable, "-m", "lightmeter", "train", source, "--start", str(_weights()), "--recipe", "probe"]
     settings = [

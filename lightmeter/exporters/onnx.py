@@ -24,10 +24,10 @@ _Module = TypeVar("_Module", bound=nn.Module)
 OPSET = 20
 """The newest operator set that every ONNX Runtime we allow can run."""
 
-EXPORT_SECONDS = 2.5
+EXPORT_SECONDS = 5.0
 """About what an export and its exam take of a network without layers."""
 
-_LAYER_SECONDS = 0.08
+_LAYER_SECONDS = 0.12
 
 
 def export_seconds(model: nn.Module) -> float:

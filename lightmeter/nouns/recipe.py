@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lightmeter.errors import RecipeError
 from lightmeter.nouns.preprocess import Preprocess
@@ -93,7 +93,7 @@ class Recipe(_Frozen):
         probe_epochs: epochs for which the head is first trained alone, on features computed once; 0 is none.
         feature_views: features that are computed once are computed for so many further views of each training picture,
             drawn once by `augment`; 0 is the picture as it is.
-        feature_mirror: they are computed for its mirror image, too.
+        feature_mirror: they are computed for its mirror image, too; where nothing is said, if `views` is above 1.
         ema: decay of the averaged weights per step; 0 keeps none.
         views: test-time views whose logits are averaged inside the model: 1 plain, 2 with its mirror image,
             6 with one-pixel shifts of both as well.
@@ -121,6 +121,15 @@ class Recipe(_Frozen):
     keep: Literal["best", "last"] = "best"
     patience: int = Field(default=0, ge=0)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_views_say(cls, values: Any) -> Any:
+        """Recipes were once written without `feature_mirror`, and still are where it follows from `views`."""
+        if isinstance(values, dict) and "feature_mirror" not in values:
+            views = values.get("views", 1)
+            return {**values, "feature_mirror": isinstance(views, int) and views > 1}
+        return values
+
     @property
     def on_features(self) -> bool:
         """Whether the head is all that is trained and what it reads never changes, so that it is computed once."""
@@ -133,12 +142,15 @@ class Recipe(_Frozen):
 
     def key(self) -> str:
         """sha256 (hex) of the canonical JSON: equal recipes have equal keys."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(self.document(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def document(self) -> dict[str, Any]:
-        """The recipe as plain JSON values."""
-        return self.model_dump(mode="json")
+        """The recipe as plain JSON values; without `feature_mirror` where it follows from `views`."""
+        values = self.model_dump(mode="json")
+        if self.feature_mirror == (self.views > 1):
+            del values["feature_mirror"]
+        return values
 
     @staticmethod
     def parse(document: dict[str, Any]) -> Recipe:
@@ -154,7 +166,8 @@ class Recipe(_Frozen):
         Raises:
             RecipeError: no such field (the fields there are listed), or a value it cannot take.
         """
-        return Recipe.parse(lay_over(self.document(), settings))
+        values = self.model_dump(mode="json") if "feature_mirror" in settings else self.document()
+        return Recipe.parse(lay_over(values, settings))
 
 
 _SEE_RECIPE = "see recipe.json in the folder of a run for a whole recipe."

@@ -26,6 +26,7 @@ from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.extract import choose_extraction
 from lightmeter.verbs.finish import finish_seconds
 from lightmeter.verbs.start import Start
+from lightmeter.verbs.transfer import HEAD_SECONDS
 
 if TYPE_CHECKING:
     from lightmeter.verbs.train import Request
@@ -36,10 +37,10 @@ _TRAINED_SIZES = tuple(range(96, 225, 8))
 _SHARE = 0.7  # of the budget that features and scoring may take: larger pictures are worth more than a few epochs
 _VIEWS: Literal[2] = 2  # that are scored of each picture: as it is, and its mirror image
 _MARGIN = 1.05  # on what was measured
-_DECODED = 16  # of those looked at
+_DECODED = 16  # of those looked at, but no more than take
+_DECODING_SECONDS = 0.5
 _COMPARED_SECONDS = 3e-4  # for each picture: its check, and the search for others that are nearly the same
 _PLANNING_SECONDS = 3.0  # for measuring again at the side that was chosen
-_HEAD_SECONDS = 3.0
 _VAL_SHARE = 0.1  # about what is held out of the training pictures
 
 
@@ -89,24 +90,30 @@ def _for_trained_weights(dataset: Dataset, usual: int, start: Start, clock: Cloc
     scored = held_out + round(_VAL_SHARE * learned)
     model = build_model(start.model or choice_of(start.path), max(2, len(dataset.classes)), channels=3, size=largest)
     load_start(model, start.path)
-    pixels = torch.randint(0, 256, (16, largest, largest, 3), dtype=torch.uint8)
+    pixels = torch.randint(0, 256, (max(16, 4 * torch.get_num_threads()), largest, largest, 3), dtype=torch.uint8)
     quick = fused(model, pixels[:4])
     views = learned * (2 if learned < MIRRORED_BELOW else 1)
-    after = clock.left - finish_seconds(export_seconds(model), 0, 1.0)
-    left = min(_SHARE * after, after - _reading_seconds(dataset) - _PLANNING_SECONDS - _HEAD_SECONDS)
+    reading = _reading_seconds(dataset)
+
+    def left(export: float) -> float:
+        """Seconds for features and scoring, as of now."""
+        after = clock.left - finish_seconds(export, 0, 1.0)
+        return min(_SHARE * after, after - reading - _PLANNING_SECONDS - HEAD_SECONDS)
+
     extraction = choose_extraction(
         quick,
         pixels,
         views,
         seconds=min(4.0, 0.01 * clock.budget),
         cache=cache_folder(),
-        most=left,
+        most=left(export_seconds(model)),
         progress=progress,
     )
     scoring = extraction.scoring_rate(quick, pixels, _VIEWS, seconds=min(1.0, 0.005 * clock.budget))
     at_largest = _MARGIN * (views / extraction.rate + scored / scoring)
     seconds = {side: at_largest * (side / largest) ** 2 for side in _TRAINED_SIZES}
-    side = max((side for side in _TRAINED_SIZES if seconds[side] <= left), default=_TRAINED_SIZES[0])
+    most = left(extraction.export_seconds(model))
+    side = max((side for side in _TRAINED_SIZES if seconds[side] <= most), default=_TRAINED_SIZES[0])
     progress.say(
         f"Canvases of {side} pixels: features and scoring take about {seconds[side]:.0f} s of the "
         f"{clock.budget:.0f} s" + ("." if side == largest else f", at {largest} pixels {seconds[largest]:.0f} s.")
@@ -117,11 +124,13 @@ def _for_trained_weights(dataset: Dataset, usual: int, start: Start, clock: Cloc
 def _reading_seconds(dataset: Dataset) -> float:
     """About what decoding all pictures on all cores and comparing them with each other takes, by decoding a few."""
     largest, times = Preprocess(size=_TRAINED_SIZES[-1], channels=3), []
-    for id in _some(dataset)[:_DECODED]:
+    for id in _some(dataset)[:: _LOOKED_AT // _DECODED]:
         with contextlib.suppress(BadImageError, OSError):
             start = time.thread_time()
             largest.canvas(dataset.read(id))
             times.append(time.thread_time() - start)
+            if sum(times) > _DECODING_SECONDS:
+                break
     each = sum(times) / max(1, len(times)) / torch.get_num_threads()
     return _MARGIN * len(dataset) * (each + _COMPARED_SECONDS)
 

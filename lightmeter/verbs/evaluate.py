@@ -25,7 +25,8 @@ Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """uint8[N, S, S, C] -> float32[N, K]: a model in memory, or a bundle's runner."""
 
 AT_ONCE = 32
-"""Pictures that are scored at a time: few enough for six views of large ones, enough to keep the cores busy."""
+"""Pictures that are scored at a time: few enough for six views of large ones, enough to keep the cores busy.
+More where a runner says that it needs more for that."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def score(
     rows = np.asarray(pack.rows(ids), np.int64)
     parts: list[NDArray[np.float32]] = []
     with progress.track(f"scoring {split}", len(rows), "images") as advance:
-        for pixels in pack.in_turn(rows, batch_size):
+        for pixels in pack.in_turn(rows, max(batch_size, getattr(run_logits, "at_once", 0))):
             part = np.asarray(run_logits(pixels), np.float32)
             assert part.shape == (len(pixels), len(classes)), f"logits {part.shape} for {len(pixels)} x {len(classes)}"
             parts.append(part)
@@ -104,7 +105,6 @@ def open_test(
     by: str,
     recipe_key: str,
     temperature: float = 1.0,
-    batch_size: int = AT_ONCE,
     progress: Progress = SILENT,
 ) -> Opened:
     """Score the test split, having first written that it was opened.
@@ -135,7 +135,6 @@ def open_test(
         classes,
         split="test",
         temperature=temperature,
-        batch_size=batch_size,
         progress=progress,
     )
     return Opened(scored, times)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,11 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightmeter import __version__
-from lightmeter.errors import BundleError, LightmeterError
+from lightmeter.errors import BundleError, FormatError, LightmeterError
 from lightmeter.exporters.onnx import OPSET, export_onnx, export_seconds
 from lightmeter.models.base import Model, Normalise
 from lightmeter.models.fused import fused
 from lightmeter.models.views import MultiView
+from lightmeter.nouns.files import read_json, write_json
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.runners.onnx import open_session
 from lightmeter.verbs.evaluate import AT_ONCE
@@ -43,6 +46,7 @@ _FEW = 16  # pictures at a time in it
 _GLANCE = 0.5  # seconds that tell whether they do
 _PAYS = 3.0  # times the seconds of an export that the features must take: a graph was seen to run twice as fast
 _AGREES = 1e-3  # largest difference of any feature, relative to their root mean square
+_EXPORT_MARGIN, _EXAM_SECONDS = 1.2, 1.0
 _ANOTHER_SIDE = 32  # pixels more than the traced one, at which a graph is tried
 _TOGETHER, _ALONE = 8, 4  # pictures at a time in one call on all cores, and in each of several calls on one core each
 
@@ -59,16 +63,23 @@ class Extraction:
         measurements: of all ways tried, plain float32 first.
         side_by_side: images a second of a graph called once on each core, as bundles are scored; None where none was
             tried.
+        made: seconds that making the graph took, where it was made, now or before.
     """
 
     execution: Execution
     measurements: list[Measurement]
     side_by_side: float | None = None
+    made: float | None = None
 
     @property
     def rate(self) -> float:
         """Images a second of the best of them."""
         return max(one.images_per_second for one in self.measurements if one.accepted)
+
+    def export_seconds(self, model: Model) -> float:
+        """About what exporting the bundle of `model` and its exam take: what this machine took for much the same."""
+        guessed = export_seconds(model)
+        return guessed if self.made is None else min(guessed, _EXPORT_MARGIN * self.made + _EXAM_SECONDS)
 
     def scoring_rate(self, model: Model, inputs: Tensor, views: Literal[1, 2, 6], *, seconds: float) -> float:
         """Pictures a second that the bundle of `model` will score in so many views, in float32 on the processor.
@@ -77,8 +88,7 @@ class Extraction:
             seconds: to measure what is not known yet.
         """
         if self.execution.device == "cpu":
-            plain = self.measurements[0].images_per_second
-            return max(plain, self.side_by_side or 0.0) / views
+            return (self.side_by_side or self.measurements[0].images_per_second) / views
         some = inputs[:AT_ONCE]
         served = Execution("cpu", "float32", "channels_last", len(some), torch.get_num_threads())
         return inference_rate(MultiView(model, views), some, served, seconds=seconds)
@@ -126,7 +136,7 @@ def choose_extraction(
     known = recalled(kept)
     if known is not None and first:
         again = Extraction(plain, first)
-        for way in graphs if known[0].engine == "onnxruntime" else (known[0],):
+        for way in graphs if known[0].engine == "onnxruntime" else (*graphs, known[0]):
             again = _tried(model, inputs, again, way, seconds=seconds, cache=cache)
         if again.execution.engine == known[0].engine and again.measurements[-1].accepted:
             for one in again.measurements:
@@ -163,6 +173,7 @@ def _tried(
         way if right and rate > WORTH * chosen.rate else chosen.execution,
         [*chosen.measurements, measured],
         rate if side_by_side else chosen.side_by_side,
+        _made(fused(model, inputs[:4]), cache) if way.engine == "onnxruntime" else chosen.made,
     )
 
 
@@ -248,13 +259,23 @@ def _session(model: Model, threads: int, cache: Path) -> Any:
                 return open_session(path, threads)
             except BundleError:
                 path.unlink(missing_ok=True)
-    export_onnx(
-        _Features(model), of_this, size=model.size, channels=model.channels, outputs=("features",), any_side=True
-    )
-    session = open_session(of_this, threads)
-    if _serves_any_side(session, model):
-        of_this.replace(of_any_side)
+    began = time.perf_counter()
+    fresh = of_this.with_name(f"{of_this.stem}-{os.getpid()}{of_this.suffix}")  # others may be making the same
+    size, channels = model.size, model.channels
+    export_onnx(_Features(model), fresh, size=size, channels=channels, outputs=("features",), any_side=True)
+    session = open_session(fresh, threads)
+    final = of_any_side if _serves_any_side(session, model) else of_this
+    write_json(final.with_suffix(".json"), {"format": 1, "seconds": round(time.perf_counter() - began, 2)})
+    fresh.replace(final)
     return session
+
+
+def _made(model: Model, cache: Path) -> float | None:
+    """Seconds that making its graph took; None where there is none, or nobody wrote that down."""
+    for path in _graphs(model, cache):
+        with contextlib.suppress(OSError, FormatError, KeyError, TypeError, ValueError):
+            return float(read_json(path.with_suffix(".json"), kind="note on a graph", newest=1)["seconds"])
+    return None
 
 
 def _answer(session: Any, some: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -270,13 +291,11 @@ def _serves_any_side(session: Any, model: Model) -> bool:
     side = model.size + _ANOTHER_SIDE
     drawn = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (2, side, side, model.channels), dtype=torch.uint8, generator=drawn)
-    try:
-        with torch.no_grad():
-            expected = model.features(pixels)
+    with contextlib.suppress(Exception), torch.no_grad():  # a network of one side alone fails as it likes
+        expected = model.features(pixels)
         found = torch.from_numpy(_answer(session, pixels.numpy()))
-    except (BundleError, RuntimeError):  # a network of one side alone
-        return False
-    return found.shape == expected.shape and _error(found, expected) <= _AGREES
+        return found.shape == expected.shape and _error(found, expected) <= _AGREES
+    return False
 
 
 def _error(found: Tensor, expected: Tensor) -> float:

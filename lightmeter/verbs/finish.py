@@ -28,8 +28,8 @@ from lightmeter.verbs.export import amend_card, write_bundle
 from lightmeter.verbs.features import fold
 
 _EXAM_IMAGES = 16
-_REPORT_SECONDS = 3.5
-_MARGIN = 1.1  # on what was measured
+_REPORT_SECONDS = 5.0
+_MARGIN = 1.2  # on what was measured
 
 
 @dataclass(frozen=True, slots=True)

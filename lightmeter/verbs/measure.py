@@ -25,7 +25,7 @@ from lightmeter.verbs.execution import Execution
 WORTH = 1.03
 """Times that a way must be faster, or the simpler one is kept."""
 
-_METHOD = "3"  # of choosing: what was kept by another one is measured anew
+_METHOD = "4"  # of choosing: what was kept by another one is measured anew
 _WORSE_THAN_ROUNDING = 2.0  # times the error in the gradients that rounding the weights alone brings
 _SMALL_ERROR = 0.25  # of the gradients, relative to their norm: far below what another draw of the batch changes
 _DTYPES: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")

@@ -192,7 +192,8 @@ class _Job:
         )
         check(dataset)
         phases.end("open the source")
-        preprocess = choose_preprocess(dataset, request, clock, start, progress)
+        planned = run.has("plan")  # resuming: the canvas is the plan's, however little time is left now
+        preprocess = run.recipe.preprocess if planned else choose_preprocess(dataset, request, clock, start, progress)
         check_freeze(request, len(dataset.classes), preprocess, start)
         pack = build_pack(dataset, preprocess, cache=cache_folder(), on_bad=request.on_bad, progress=progress)
         looked = check(dataset, pack)  # again: what could not be decoded may have been the last of its class

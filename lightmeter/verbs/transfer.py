@@ -10,7 +10,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lightmeter.exporters.onnx import export_seconds
 from lightmeter.models.base import freeze
 from lightmeter.models.fused import fused
 from lightmeter.models.pretrained import load_start
@@ -25,7 +24,11 @@ from lightmeter.verbs.fit import training_mode
 from lightmeter.verbs.measure import Measurement, measure_training
 from lightmeter.verbs.meter import Plan, build_prepared, execution_sentence, too_short, training_rate
 
-_HEAD_EPOCHS = 30.0  # of a linear head on cached features: a few seconds, and no worse than 50 at half the rate
+_HEAD_EPOCHS = 30.0  # of a linear head on cached features: a few seconds
+_SLOWER = 1.05  # times what was measured, that features may take
+HEAD_SECONDS = 2.0
+"""That a head is left at least."""
+
 _LEAST_EPOCHS = 1.5  # of fine-tuning, below which the head alone is the better use of the time
 _MOST_EPOCHS = 30.0  # after which more was not seen to help
 _MARGIN = 0.93  # of the measured speed is planned with; the rest is for validation, saving and noise
@@ -81,13 +84,13 @@ def plan_transfer(
     def ending(tested: Literal[1, 2, 6]) -> tuple[float, float | None, str]:
         """Seconds after training where each picture is scored in so many views, until when to train, and that said."""
         rate = extraction.scoring_rate(quick, inputs, tested, seconds=min(2.0, 0.01 * share))
-        finish = finish_seconds(export_seconds(quick), scored, rate)
+        finish = finish_seconds(extraction.export_seconds(quick), scored, rate)
         kept = f"{finish:.0f} s are kept for export, the exam, scoring {scored:,} images and the report."
         return finish, None if clock.budget is None else clock.budget - finish, kept
 
     finish, until, kept = ending(recipe.views)
 
-    if "finetune" in makes and _worth_measuring(until, clock, feature_seconds):
+    if "finetune" in makes and _worth_measuring(until, clock, feature_seconds, images / speed):
         recipe = makes["finetune"](epochs or 1.0)
         tuned = build_prepared(recipe, num_classes, pixels)
         load_start(tuned, start)
@@ -126,13 +129,17 @@ def plan_transfer(
             raise too_short(clock, f"{epochs or _LEAST_EPOCHS:g} epochs of fine-tuning", least)
 
     if "probe" not in makes:
-        raise too_short(clock, "fine-tuning", clock.elapsed + 4 * feature_seconds + finish)
+        raise too_short(clock, "fine-tuning", clock.elapsed + 6 * feature_seconds + finish)
     recipe = makes["probe"](epochs or _HEAD_EPOCHS)
-    if until is not None and clock.elapsed + feature_seconds > until and recipe.views > 1 and not views_asked_for:
+
+    def fits() -> bool:
+        return until is None or clock.elapsed + _SLOWER * feature_seconds + HEAD_SECONDS <= until
+
+    if not fits() and recipe.views > 1 and not views_asked_for:
         recipe = recipe.model_copy(update={"views": 1})
         finish, until, kept = ending(1)
         kept += " For a second view of each the budget is too short."
-    if until is not None and clock.elapsed + feature_seconds > until:
+    if not fits():
         least = clock.elapsed + 1.2 * feature_seconds + finish
         raise too_short(clock, f"the features of {views:,} views", least)
     what = (
@@ -144,8 +151,8 @@ def plan_transfer(
     return Plan(recipe, execution, until, False, tuple(measurements), sentences, features_by)
 
 
-def _worth_measuring(until: float | None, clock: Clock, feature_seconds: float) -> bool:
-    """Whether fine-tuning could fit at all: a training step costs at least three times what a feature does."""
+def _worth_measuring(until: float | None, clock: Clock, feature_seconds: float, one_view: float) -> bool:
+    """Whether fine-tuning could fit at all: an epoch costs at least three times what features of one view do."""
     if until is None:
         return True
-    return clock.elapsed + feature_seconds * (1 + 1.5 * _LEAST_EPOCHS) < until
+    return clock.elapsed + feature_seconds + 3 * _LEAST_EPOCHS * one_view < until

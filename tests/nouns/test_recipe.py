@@ -74,3 +74,23 @@ def test_a_part_is_added_to_a_list() -> None:
     assert more.augment[-1].options == {"probability": 0.5}
     with pytest.raises(RecipeError, match="is no list"):
         RECIPE.override({"epochs+": "3"})
+
+
+@pytest.mark.parametrize(("views", "mirrored"), [(1, False), (2, True)])
+def test_a_recipe_from_before_mirror_images_had_a_field_means_what_it_did(views: int, mirrored: bool) -> None:
+    old = RECIPE.model_copy(update={"views": views}).model_dump(mode="json")
+    del old["feature_mirror"]
+    made = Recipe.parse(old)
+    assert made.feature_mirror == mirrored
+    assert made.views_for_features == 1 + mirrored
+    assert made.document() == old  # nor does its key change
+    assert made.override({"views": "1"}).feature_mirror is False
+
+
+def test_mirror_images_are_set_apart_from_what_is_scored() -> None:
+    made = RECIPE.override({"views": "2", "feature_mirror": "false"})
+    assert (made.views, made.feature_mirror, made.views_for_features) == (2, False, 1)
+    assert Recipe.parse(made.document()) == made
+    assert made.key() != RECIPE.override({"views": "2"}).key()
+    with pytest.raises(RecipeError, match="views"):
+        RECIPE.override({"views": '"two"'})

@@ -204,6 +204,13 @@ def test_a_killed_training_is_resumed_to_the_same_weights(tmp_path: Path) -> Non
     assert [name for name in first if not np.array_equal(first[name], second[name])] == []
 
 
+def test_a_run_that_is_resumed_keeps_its_canvas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = train("digits", epochs=1.0, settings={"model.width": "0.25"}, out=tmp_path / "run")
+    (first.run / "result.json").unlink()  # as if it had been stopped before its report
+    monkeypatch.setattr("lightmeter.verbs.canvas.choose_preprocess", lambda *_: pytest.fail("chosen again"))
+    assert train("digits", out=first.run, resume=True).values["test"] == first.values["test"]
+
+
 def digit_folder(path: Path, per_class: int = 12, classes: int = 3) -> Path:
     """Real digits as PNG files in class folders."""
     digits = load_digits()

@@ -61,7 +61,8 @@ def test_a_second_view_is_scored_where_there_is_time_for_it(
 ) -> None:
     plan = planned(tmp_path, monkeypatch, budget)
     assert plan.recipe.views == views
-    assert plan.train_until is not None and 100 < plan.train_until < budget - views * SCORED / RATE
+    assert plan.train_until is not None
+    assert IMAGES / RATE + transfer.HEAD_SECONDS < plan.train_until < budget - views * SCORED / RATE
     assert any("second view" in sentence for sentence in plan.sentences) == (views == 1)
 
 
@@ -73,6 +74,16 @@ def test_views_that_the_user_set_stay(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_budget_in_which_nothing_fits_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BudgetError, match="features"):
         planned(tmp_path, monkeypatch, 1100.0)
+
+
+def test_a_head_is_left_time_to_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = planned(tmp_path, monkeypatch, 2600.0)
+    assert plan.train_until is not None
+    kept = 2600.0 - plan.train_until  # for what comes after
+    exactly = kept + transfer._SLOWER * IMAGES / RATE
+    monkeypatch.setattr(transfer, "HEAD_SECONDS", 500.0)
+    assert planned(tmp_path, monkeypatch, exactly + 600.0).recipe.views == 2
+    assert planned(tmp_path, monkeypatch, exactly + 400.0).recipe.views == 1
 
 
 @pytest.mark.parametrize(("n", "views"), [(399, 2), (400, 1)])
