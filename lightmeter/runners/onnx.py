@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from lightmeter.errors import BundleError
 from lightmeter.nouns.bundle import GRAPH, Bundle
 
+_SPIN = "50"  # microseconds
+
 
 def open_onnx(bundle: Bundle, *, threads: int, lanes: int = 1) -> OnnxRunner:
     """uint8[N, S, S, C] -> float32[N, K]. Threads may share it; however many lanes there are, calls run side by side.
@@ -36,8 +38,10 @@ def open_session(path: Path, threads: int) -> Any:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.use_deterministic_compute = True
     options.log_severity_level = 4  # what goes wrong is raised; the log would say it twice
-    # Idle threads that spin take the cores from decoding, and from whatever else the machine does.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Threads that sleep between two layers are woken a hundred times a picture; threads that spin for longer than a
+    # layer lasts take the cores from decoding, and from whatever else the machine does, once the answer is there.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+    options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN)
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has an exception class per status code, with Exception alone in common

@@ -39,7 +39,7 @@ _VIEWS: Literal[2] = 2  # that are scored of each picture: as it is, and its mir
 _MARGIN = 1.05  # on what was measured
 _DECODED = 16  # of those looked at, but no more than take
 _DECODING_SECONDS = 0.5
-_COMPARED_SECONDS = 3e-4  # for each picture: its check, and the search for others that are nearly the same
+_COMPARED_SECONDS = 2.5e-4  # for each picture: its check, and the search for others that are nearly the same
 _PLANNING_SECONDS = 3.0  # for measuring again at the side that was chosen
 _VAL_SHARE = 0.1  # about what is held out of the training pictures
 

@@ -164,10 +164,10 @@ def test_a_precision_that_is_only_emulated_is_left_after_a_few_images() -> None:
     execution, found = measure_training(_Emulated(), images, labels, 128, seconds=0.2)
     assert execution.dtype == "float32"
     left = [measurement for measurement in found if "bfloat16" in measurement.what]
-    assert len(left) == 2
-    assert not any(measurement.accepted for measurement in left)
-    assert all("times slower than float32" in measurement.note for measurement in left)
-    assert _Emulated.seen == 16  # a call of eight in each layout, not one of 128
+    assert len(left) == 1  # the other layout need not be tried
+    assert not left[0].accepted
+    assert "times slower than float32" in left[0].note
+    assert _Emulated.seen == 8  # a call of eight, not one of 128
 
 
 class _Stalled(nn.Module):
