@@ -22,8 +22,8 @@ from lightmeter.nouns.preprocess import ImageFacts, Preprocess, describe
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.nouns.recipe import explain, lay_over
 from lightmeter.recipes.transfer import MIRRORED_BELOW
+from lightmeter.verbs.choose_extraction import choose_extraction
 from lightmeter.verbs.clock import Clock
-from lightmeter.verbs.extract import choose_extraction
 from lightmeter.verbs.finish import finish_seconds
 from lightmeter.verbs.start import Start
 from lightmeter.verbs.transfer import HEAD_SECONDS

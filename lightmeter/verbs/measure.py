@@ -5,34 +5,29 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from lightmeter.errors import FormatError
-from lightmeter.nouns.files import read_json, write_json
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.verbs.agreement import Answer, Run, answer, errors, rounded
-from lightmeter.verbs.environment import gpu, processor
 from lightmeter.verbs.execution import Execution
+from lightmeter.verbs.measurement import Measurement, keep, machine_words, recalled
 
 WORTH = 1.03
 """Times that a way must be faster, or the simpler one is kept."""
 
-_METHOD = "4"  # of choosing: what was kept by another one is measured anew
 _WORSE_THAN_ROUNDING = 2.0  # times the error in the gradients that rounding the weights alone brings
 _SMALL_ERROR = 0.25  # of the gradients, relative to their norm: far below what another draw of the batch changes
 _DTYPES: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
 _LAYOUTS: tuple[Literal["channels_last", "contiguous"], ...] = ("channels_last", "contiguous")
 _SHORT_CALL = 0.05  # seconds: above this, starting a second thread costs nothing that matters
 _LONG_CALL = 0.5  # seconds: above this, one call tells enough
-_KEPT_SECONDS = 30 * 24 * 3600.0
 _GLANCE = 8  # images that show whether a precision is worth measuring
 _HOPELESS = 3.0  # times slower than float32 on those, as bfloat16 is where the processor only emulates it
 _ONE_LAYOUT_TELLS = 0.75  # of the best: a precision that is slower than that in one layout is not tried in the other
@@ -40,33 +35,6 @@ _NOTHING = 0.01  # seconds of a call on those, below which being slower costs no
 _AT_A_CALL = 10.0  # times slower, from which on the first call is enough to see it
 _CALLS = 4  # that measuring one execution takes at least
 _LARGEST_ERROR = 0.05  # of logits, relative to their root mean square
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """What one execution achieved.
-
-    Attributes:
-        what: in words.
-        images_per_second: forward, or forward and backward, as stated in `what`.
-        max_error: of the outputs against plain float32, relative to their root mean square.
-        accepted: whether it is numerically right.
-        note: why not, where it is not.
-    """
-
-    what: str
-    images_per_second: float
-    max_error: float
-    accepted: bool
-    note: str = ""
-
-    def sentence(self) -> str:
-        """In words."""
-        return f"  {self.what}: {self.images_per_second:,.0f} images/s" + (f" ({self.note})" if self.note else "")
-
-    def document(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self)
 
 
 def measure_training(
@@ -129,29 +97,6 @@ def _identity(
         str(batch_size),
     ]
     return hashlib.sha256("\n".join(what).encode()).hexdigest()[:24]
-
-
-def machine_words(device: str) -> list[str]:
-    """What of this machine, its libraries and this module decides which execution is fastest."""
-    machine = (processor(), gpu(), os.cpu_count(), torch.get_num_threads(), torch.__version__, device)
-    return [_METHOD, *map(str, machine)]
-
-
-def keep(path: Path, execution: Execution, found: list[Measurement]) -> None:
-    """Write down what was chosen, for `recalled`."""
-    measurements = [one.document() for one in found]
-    write_json(path, {"format": 1, "execution": execution.document(), "measurements": measurements})
-
-
-def recalled(path: Path) -> tuple[Execution, list[Measurement]] | None:
-    """What was kept there less than a month ago; None where nothing was, or nothing that can be read."""
-    try:
-        if time.time() - path.stat().st_mtime > _KEPT_SECONDS:
-            return None
-        document = read_json(path, kind="execution", newest=1)
-        return Execution(**document["execution"]), [Measurement(**one) for one in document["measurements"]]
-    except (OSError, FormatError, KeyError, TypeError):
-        return None
 
 
 def measure_inference(

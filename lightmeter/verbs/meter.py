@@ -26,7 +26,8 @@ from lightmeter.verbs.evaluate import AT_ONCE
 from lightmeter.verbs.execution import Execution
 from lightmeter.verbs.finish import finish_seconds, least_finish_seconds
 from lightmeter.verbs.fit import steps, training_mode
-from lightmeter.verbs.measure import Measurement, inference_rate, measure_training
+from lightmeter.verbs.measure import inference_rate, measure_training
+from lightmeter.verbs.measurement import Measurement
 from lightmeter.verbs.state import Counters, State
 
 WIDTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)

@@ -17,11 +17,12 @@ from lightmeter.nouns.places import cache_folder
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.nouns.recipe import Recipe
 from lightmeter.verbs.batches import Batches
+from lightmeter.verbs.choose_extraction import choose_extraction
 from lightmeter.verbs.clock import Clock
-from lightmeter.verbs.extract import choose_extraction
 from lightmeter.verbs.finish import finish_seconds
 from lightmeter.verbs.fit import training_mode
-from lightmeter.verbs.measure import Measurement, measure_training
+from lightmeter.verbs.measure import measure_training
+from lightmeter.verbs.measurement import Measurement
 from lightmeter.verbs.meter import Plan, build_prepared, execution_sentence, too_short, training_rate
 
 _HEAD_EPOCHS = 30.0  # of a linear head on cached features: a few seconds

@@ -25,7 +25,8 @@ from lightmeter.nouns.recipe import ModelChoice, Recipe
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.execution import Execution
 from lightmeter.verbs.finish import finish_seconds
-from lightmeter.verbs.measure import Measurement, measure_inference, measure_training
+from lightmeter.verbs.measure import measure_inference, measure_training
+from lightmeter.verbs.measurement import Measurement
 from lightmeter.verbs.meter import Plan, build_prepared, meter
 from lightmeter.verbs.mirror import measure_mirror
 from tests.verbs.learning import DigitBatches, pixels, recipe

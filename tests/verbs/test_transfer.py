@@ -15,10 +15,10 @@ from lightmeter.nouns.preprocess import Preprocess
 from lightmeter.nouns.recipe import ModelChoice, Recipe
 from lightmeter.recipes import RECIPES, Facts
 from lightmeter.verbs import transfer
+from lightmeter.verbs.choose_extraction import Extraction
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.execution import Execution
-from lightmeter.verbs.extract import Extraction
-from lightmeter.verbs.measure import Measurement
+from lightmeter.verbs.measurement import Measurement
 from lightmeter.verbs.meter import Plan
 
 RATE, IMAGES, SCORED = 100.0, 10_000, 100_000
