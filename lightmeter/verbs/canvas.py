@@ -26,7 +26,7 @@ from lightmeter.verbs.choose_extraction import choose_extraction
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.finish import finish_seconds
 from lightmeter.verbs.start import Start
-from lightmeter.verbs.transfer import HEAD_SECONDS
+from lightmeter.verbs.transfer import FEATURE_MARGIN, HEAD_SECONDS, SCORING_MARGIN
 
 if TYPE_CHECKING:
     from lightmeter.verbs.train import Request
@@ -36,7 +36,7 @@ _SCRATCH_SIZES = (32, 48, 64, 96, 128)
 _TRAINED_SIZES = tuple(range(96, 225, 8))
 _SHARE = 0.7  # of the budget that features and scoring may take: larger pictures are worth more than a few epochs
 _VIEWS: Literal[2] = 2  # that are scored of each picture: as it is, and its mirror image
-_MARGIN = 1.05  # on what was measured
+_MARGIN = 1.05  # on what reading a few took
 _DECODED = 16  # of those looked at, but no more than take
 _DECODING_SECONDS = 0.5
 _COMPARED_SECONDS = 2.5e-4  # for each picture: its check, and the search for others that are nearly the same
@@ -110,7 +110,7 @@ def _for_trained_weights(dataset: Dataset, usual: int, start: Start, clock: Cloc
         progress=progress,
     )
     scoring = extraction.scoring_rate(quick, pixels, _VIEWS, seconds=min(1.0, 0.005 * clock.budget))
-    at_largest = _MARGIN * (views / extraction.rate + scored / scoring)
+    at_largest = FEATURE_MARGIN * views / extraction.rate + SCORING_MARGIN * scored / scoring
     seconds = {side: at_largest * (side / largest) ** 2 for side in _TRAINED_SIZES}
     most = left(extraction.export_seconds(model))
     side = max((side for side in _TRAINED_SIZES if seconds[side] <= most), default=_TRAINED_SIZES[0])

@@ -27,7 +27,7 @@ _LITTLE = 1.5  # times the seconds for measuring: where features take less, the 
 _FEW = 16  # pictures at a time in it
 _GLANCE = 0.5  # seconds that tell whether they do
 _PAYS = 3.0  # times the seconds of an export that the features must take: a graph was seen to run twice as fast
-_EXPORT_MARGIN, _EXAM_SECONDS = 1.2, 1.0
+_EXAM_SECONDS = 0.5
 _TOGETHER, _ALONE = 8, 4  # pictures at a time in one call on all cores, and in each of several calls on one core each
 
 
@@ -56,7 +56,7 @@ class Extraction:
     def export_seconds(self, model: Model) -> float:
         """About what exporting the bundle of `model` and its exam take: what this machine took for much the same."""
         guessed = export_seconds(model)
-        return guessed if self.made is None else min(guessed, _EXPORT_MARGIN * self.made + _EXAM_SECONDS)
+        return guessed if self.made is None else min(guessed, self.made + _EXAM_SECONDS)
 
     def scoring_rate(self, model: Model, inputs: Tensor, views: Literal[1, 2, 6], *, seconds: float) -> float:
         """Pictures a second that the bundle of `model` will score in so many views, in float32 on the processor.

@@ -43,9 +43,13 @@ class Exported:
     seconds: float
 
 
-def finish_seconds(export: float, scored: int, images_per_second: float) -> float:
-    """Seconds to keep for everything after training: `export`, scoring so many pictures at that speed, the report."""
-    return export + _REPORT_SECONDS + _MARGIN * scored / images_per_second
+def finish_seconds(export: float, scored: int, images_per_second: float, *, margin: float = _MARGIN) -> float:
+    """Seconds to keep for everything after training: `export`, scoring so many pictures at that speed, the report.
+
+    Args:
+        margin: times the seconds for scoring; less where its speed was measured in the way in which it is done.
+    """
+    return export + _REPORT_SECONDS + margin * scored / images_per_second
 
 
 def least_finish_seconds() -> float:
