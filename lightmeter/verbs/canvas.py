@@ -26,7 +26,7 @@ from lightmeter.verbs.choose_extraction import choose_extraction
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.finish import finish_seconds
 from lightmeter.verbs.start import Start
-from lightmeter.verbs.transfer import FEATURE_MARGIN, HEAD_SECONDS, SCORING_MARGIN
+from lightmeter.verbs.transfer import HEAD_SECONDS
 
 if TYPE_CHECKING:
     from lightmeter.verbs.train import Request
@@ -110,7 +110,7 @@ def _for_trained_weights(dataset: Dataset, usual: int, start: Start, clock: Cloc
         progress=progress,
     )
     scoring = extraction.scoring_rate(quick, pixels, _VIEWS, seconds=min(1.0, 0.005 * clock.budget))
-    at_largest = FEATURE_MARGIN * views / extraction.rate + SCORING_MARGIN * scored / scoring
+    at_largest = views / extraction.rate + scored / scoring
     seconds = {side: at_largest * (side / largest) ** 2 for side in _TRAINED_SIZES}
     most = left(extraction.export_seconds(model))
     side = max((side for side in _TRAINED_SIZES if seconds[side] <= most), default=_TRAINED_SIZES[0])

@@ -26,9 +26,6 @@ from lightmeter.verbs.measurement import Measurement
 from lightmeter.verbs.meter import Plan, build_prepared, execution_sentence, too_short, training_rate
 
 _HEAD_EPOCHS = 30.0  # of a linear head on cached features: a few seconds
-FEATURE_MARGIN, SCORING_MARGIN = 1.05, 1.1
-"""Times what was measured, that features and scoring may take."""
-
 HEAD_SECONDS = 2.0
 """That a head is left at least."""
 
@@ -87,7 +84,8 @@ def plan_transfer(
     def ending(tested: Literal[1, 2, 6]) -> tuple[float, float | None, str]:
         """Seconds after training where each picture is scored in so many views, until when to train, and that said."""
         rate = extraction.scoring_rate(quick, inputs, tested, seconds=min(2.0, 0.01 * share))
-        finish = finish_seconds(extraction.export_seconds(quick), scored, rate, margin=SCORING_MARGIN)
+        # No margin: the speed is that of the way in which pictures will be scored, and export and report have theirs.
+        finish = finish_seconds(extraction.export_seconds(quick), scored, rate, margin=1.0)
         kept = f"{finish:.0f} s are kept for export, the exam, scoring {scored:,} images and the report."
         return finish, None if clock.budget is None else clock.budget - finish, kept
 
@@ -136,7 +134,7 @@ def plan_transfer(
     recipe = makes["probe"](epochs or _HEAD_EPOCHS)
 
     def fits() -> bool:
-        return until is None or clock.elapsed + FEATURE_MARGIN * feature_seconds + HEAD_SECONDS <= until
+        return until is None or clock.elapsed + feature_seconds + HEAD_SECONDS <= until
 
     if not fits() and recipe.views > 1 and not views_asked_for:
         recipe = recipe.model_copy(update={"views": 1})

@@ -80,7 +80,7 @@ def test_a_head_is_left_time_to_learn(tmp_path: Path, monkeypatch: pytest.Monkey
     plan = planned(tmp_path, monkeypatch, 2600.0)
     assert plan.train_until is not None
     kept = 2600.0 - plan.train_until  # for what comes after
-    exactly = kept + transfer.FEATURE_MARGIN * IMAGES / RATE
+    exactly = kept + IMAGES / RATE
     monkeypatch.setattr(transfer, "HEAD_SECONDS", 500.0)
     assert planned(tmp_path, monkeypatch, exactly + 600.0).recipe.views == 2
     assert planned(tmp_path, monkeypatch, exactly + 400.0).recipe.views == 1
