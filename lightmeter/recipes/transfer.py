@@ -21,7 +21,8 @@ second pass through the network and brought nothing (docs/LOG.md)."""
 def probe(facts: Facts, *, epochs: float, model: ModelChoice, start: str) -> Recipe:
     """The backbone frozen, its features computed once, a linear head trained on them with AdamW.
 
-    Dropout is what keeps the head from learning its few thousand pictures by heart.
+    Dropout is what keeps the head from learning its few thousand pictures by heart. So the last epoch is no worse than
+    the best by validation, which is chosen among many that differ by a few pictures (docs/LOG.md).
 
     `lightmeter train imagenette --budget 1m --start mobilenet_v2_1.0_imagenet_backbone.safetensors`
     """
@@ -35,6 +36,7 @@ def probe(facts: Facts, *, epochs: float, model: ModelChoice, start: str) -> Rec
         batch_size=256 if facts.n >= 2_560 else max(8, facts.n // 10),
         seed=facts.seed,
         freeze=("all",),
+        keep="last",
         feature_mirror=_mirrored(facts),
         views=2 if facts.mirror else 1,
     )
