@@ -11,6 +11,7 @@ from lightmeter.errors import DataError, FormatError, StorageError, TrainingErro
 from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.preprocess import Preprocess
 from lightmeter.nouns.split import Split
+from lightmeter.runners.side_by_side import SideBySide
 from lightmeter.verbs.evaluate import open_test, score, times_opened
 
 CLASSES = ("a", "b", "c")
@@ -50,6 +51,20 @@ def test_exactly_the_pictures_named_are_scored_in_their_order(pack: Pack, batch_
         place = pack.ids.index(id)
         np.testing.assert_array_equal(e.logits[row], logits_of(pack.pixels[place : place + 1])[0])
         assert e.labels[row] == pack.labels[place]
+
+
+def test_a_runner_with_many_lanes_is_given_enough_for_all_of_them(pack: Pack) -> None:
+    seen: list[int] = []
+
+    def watched(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        seen.append(len(pixels))
+        return logits_of(pixels)
+
+    lanes = SideBySide(watched, 3)
+    found = score(lanes, pack, pack.ids, CLASSES, split="val", batch_size=1)
+    assert lanes.at_once == 48
+    assert sorted(seen) == [1, 1, *[2] * 24]  # 48 of them at once, then the last two
+    np.testing.assert_array_equal(found.logits, score(logits_of, pack, pack.ids, CLASSES, split="val").logits)
 
 
 def test_progress_counts_every_picture(pack: Pack) -> None:
