@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from lightmeter.errors import LightmeterError
 from lightmeter.nouns.places import cache_folder
@@ -36,3 +37,18 @@ def cifar_arrays() -> Iterator[None]:
             yield
         finally:
             del os.environ["LIGHTMETER_BENCH_ARRAYS"]
+
+
+def cifar_folder(folder: Path, train: int, val: int, test: int) -> str:
+    """So many of CIFAR-10's training pictures as a folder of PNG files: all three parts are drawn from them."""
+    dataset = open_source("cifar10")
+    canvases = pack(dataset, Preprocess(size=32, channels=3), cache=cache_folder())
+    place = {id: row for row, id in enumerate(canvases.ids)}
+    rows = [place[id] for id, part in zip(dataset.ids, dataset.splits, strict=True) if part == "train" and id in place]
+    mixed = np.random.default_rng(0).permutation(rows)
+    parts = np.repeat(["train", "val", "test"], [train, val, test])
+    for part, row in zip(parts, mixed[: len(parts)], strict=True):
+        target = folder / part / dataset.classes[canvases.labels[row]] / f"{row}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(canvases.pixels[row]).save(target)
+    return str(folder)

@@ -18,15 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from scipy import stats
 
+from bench.arrays import cifar_folder
 from bench.pairs import ROOT
-from lightmeter.nouns.places import cache_folder
-from lightmeter.nouns.preprocess import Preprocess
-from lightmeter.sources import open_source
 from lightmeter.verbs.environment import environment
-from lightmeter.verbs.pack import pack
 
 _VAL, _TEST = 4000, 200
 
@@ -67,18 +63,7 @@ def pictures(source: str, scratch: Path) -> str:
     name, _, count = source.partition("-")
     if name != "cifar10" or not count:
         return source
-    dataset = open_source("cifar10")
-    canvases = pack(dataset, Preprocess(size=32, channels=3), cache=cache_folder())
-    place = {id: row for row, id in enumerate(canvases.ids)}
-    rows = [place[id] for id, part in zip(dataset.ids, dataset.splits, strict=True) if part == "train" and id in place]
-    mixed = np.random.default_rng(0).permutation(rows)
-    n = int(count)
-    for part, some in (("train", mixed[:n]), ("val", mixed[n : n + _VAL]), ("test", mixed[n + _VAL :][:_TEST])):
-        for row in some:
-            target = scratch / "pictures" / part / dataset.classes[canvases.labels[row]] / f"{row}.png"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(canvases.pixels[row]).save(target)
-    return str(scratch / "pictures")
+    return cifar_folder(scratch / "pictures", int(count), _VAL, _TEST)
 
 
 def trained(source: str, budget: str, seed: int, width: str) -> dict[str, Any]:

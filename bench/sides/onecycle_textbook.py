@@ -1,7 +1,7 @@
 """The textbook's answer to a deadline: ResNet-18, SGD and OneCycle, its epochs fitted to the time that is left.
 
-`onecycle_textbook.py SECONDS SEED IMAGES` trains on CIFAR-10 for so many seconds, start-up and test included, and says
-its test accuracy. The speed is taken from its first steps.
+`onecycle_textbook.py SECONDS SEED IMAGES TESTED` trains on so many pictures of CIFAR-10 for so many seconds, from its
+imports on and test included, and says its test accuracy. The speed is taken from its first steps.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ BATCH, PEAK, WARM = 128, 0.1, 6
 
 def main() -> None:
     """Train, test, answer."""
-    seconds, seed, images = float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    seconds, (seed, images, tested) = float(sys.argv[1]), map(int, sys.argv[2:])
     torch.manual_seed(seed)
     model = NETWORKS["resnet18"](10)
     optimizer = torch.optim.SGD(model.parameters(), lr=PEAK, momentum=0.9, weight_decay=5e-4, nesterov=True)
     loss = nn.CrossEntropyLoss(label_smoothing=0.1)
     train, test = (
         loader(Pictures(*cifar(images), augment=True), BATCH, train=True),
-        Pictures(*cifar_test(), augment=False),
+        Pictures(*cifar_test(tested), augment=False),
     )
 
     def step(inputs: torch.Tensor, targets: torch.Tensor) -> None:

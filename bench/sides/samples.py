@@ -15,9 +15,9 @@ def cifar(count: int = 50_000) -> tuple[Array, Array]:
     return _part("", count, 50_000)
 
 
-def cifar_test() -> tuple[Array, Array]:
+def cifar_test(count: int = 10_000) -> tuple[Array, Array]:
     """Its test part."""
-    return _part("test_", 10_000, 10_000)
+    return _part("test_", count, 10_000)
 
 
 def _part(prefix: str, count: int, most: int) -> tuple[Array, Array]:
