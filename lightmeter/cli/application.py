@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from lightmeter.cli import checks, data, serving, show, studies, training, weights
+from lightmeter.cli import checks, data, exporting, serving, show, studies, training, weights
 from lightmeter.errors import LightmeterError, UsageError
 
 EXTRAS = {
@@ -37,6 +37,7 @@ app = typer.Typer(
 data.add_to(app)
 weights.add_to(app)
 training.add_to(app)
+exporting.add_to(app)
 studies.add_to(app)
 serving.add_to(app)
 checks.add_to(app)

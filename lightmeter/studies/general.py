@@ -21,8 +21,8 @@ from lightmeter.studies.describe import counts_of, recipe_of
 from lightmeter.studies.pictures import Materials
 from lightmeter.verbs.canvas import choose_preprocess
 from lightmeter.verbs.clock import Clock
+from lightmeter.verbs.request import Request
 from lightmeter.verbs.start import Start, open_start
-from lightmeter.verbs.train import Request
 
 BUDGET = 60.0
 """Seconds of training for each arm and seed, where neither time nor epochs are given."""

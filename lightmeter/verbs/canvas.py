@@ -29,7 +29,7 @@ from lightmeter.verbs.start import Start
 from lightmeter.verbs.transfer import HEAD_SECONDS
 
 if TYPE_CHECKING:
-    from lightmeter.verbs.train import Request
+    from lightmeter.verbs.request import Request
 
 _LOOKED_AT = 64  # pictures whose headers tell the usual size
 _SCRATCH_SIZES = (32, 48, 64, 96, 128)

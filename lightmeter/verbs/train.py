@@ -8,9 +8,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Any, Unpack
 
 from lightmeter.errors import LightmeterError, StorageError, UsageError
 from lightmeter.nouns.dataset import Dataset
@@ -20,79 +18,14 @@ from lightmeter.nouns.places import cache_folder
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.nouns.run import Run, passes
 from lightmeter.nouns.split import Split
-from lightmeter.sources import OnBad, open_source
+from lightmeter.sources import open_source
 from lightmeter.verbs.check import Check, check
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.contamination import examine
 from lightmeter.verbs.environment import environment
 from lightmeter.verbs.pack import pack as build_pack
+from lightmeter.verbs.request import DEFAULT_BUDGET, Request, TrainOptions
 from lightmeter.verbs.split import split as draw_split
-
-DEFAULT_BUDGET = 600.0
-"""Seconds, where neither a budget nor a number of epochs is given."""
-
-
-class TrainOptions(TypedDict, total=False):
-    """What `train` takes beyond its source; see `Request` for each."""
-
-    budget: float | None
-    epochs: float | None
-    recipe: str
-    start: str | Path | None
-    freeze: tuple[str, ...]
-    settings: dict[str, str]
-    seed: int
-    out: Path | None
-    on_bad: OnBad
-    allow_leak: bool
-    class_names: Path | None
-    path_column: str
-    label_column: str
-    group_column: str
-    split_column: str
-
-
-class Request(BaseModel):
-    """What was asked for, kept in the run so that it can be resumed.
-
-    Attributes:
-        source: folder, table or named data set.
-        budget: seconds, from process start to the last file written.
-        epochs: instead of, or within, the budget.
-        recipe: a name in `RECIPES`, or "auto".
-        start: weights to start from: a .safetensors file, a run, a bundle or a name; see `open_start`.
-        freeze: blocks not to train, or ("all",).
-        settings: `{"optimizer.lr": "0.1"}`, laid over the recipe.
-        on_bad: "error" or "quarantine".
-        allow_leak: record test pictures that stand in train instead of refusing them.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    source: str
-    budget: float | None = Field(default=None, gt=0)
-    epochs: float | None = Field(default=None, gt=0)
-    recipe: str = "auto"
-    start: str | None = None
-    freeze: tuple[str, ...] = ()
-    settings: dict[str, str] = {}
-    seed: int = Field(default=0, ge=0)
-    on_bad: OnBad = "error"
-    allow_leak: bool = False
-    class_names: Path | None = None
-    path_column: str = ""
-    label_column: str = ""
-    group_column: str = ""
-    split_column: str = ""
-
-    @staticmethod
-    def parse(values: dict[str, Any]) -> Request:
-        """Read a request. Raises UsageError that names each wrong option."""
-        try:
-            return Request.model_validate(values)
-        except ValidationError as error:
-            wrong = [f"{issue['loc'][0]} = {issue['input']!r}: {issue['msg']}" for issue in error.errors()]
-            raise UsageError("Options that cannot be used: " + "; ".join(wrong) + ".") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from lightmeter.sources import open_source
 from lightmeter.verbs import canvas
 from lightmeter.verbs.canvas import choose_preprocess
 from lightmeter.verbs.clock import Clock
+from lightmeter.verbs.request import Request
 from lightmeter.verbs.start import Start, open_start
-from lightmeter.verbs.train import Request
 
 
 def folder(path: Path, side: int, mode: str = "RGB") -> Dataset:

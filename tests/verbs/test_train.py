@@ -36,8 +36,9 @@ from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.meter import build_prepared
 from lightmeter.verbs.pack import pack
 from lightmeter.verbs.prepare import prepare
+from lightmeter.verbs.request import Request
 from lightmeter.verbs.state import Counters, State
-from lightmeter.verbs.train import Request, TrainResult, train
+from lightmeter.verbs.train import TrainResult, train
 from lightmeter.verbs.verify import sit_exam
 
 

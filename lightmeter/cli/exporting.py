@@ -1,0 +1,97 @@
+"""export: a run's model in the forms that others can load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lightmeter.cli import show
+from lightmeter.cli.options import Json, RunPath
+from lightmeter.cli.progress import open_progress
+
+
+def add_to(app: typer.Typer) -> None:
+    """Put the command on the application."""
+    app.command()(export)
+
+
+def export(
+    run: RunPath,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Bundle to write.", show_default="model.bundle in the run")
+    ] = None,
+    examples: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=10_000,
+            metavar="N",
+            help="Let N training pictures travel with it, small, for its server to show the nearest.",
+        ),
+    ] = 0,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="In 8 bits, to model-int8.bundle; says how fast that is here.")
+    ] = False,
+    triton: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write a model repository for Triton there.", show_default=False),
+    ] = None,
+    any_size: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write an ONNX file that resizes for itself there.", show_default=False),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write a run's bundle again from its best weights.
+
+    It must pass its exam, or nothing is left behind. In 8 bits it is calibrated and scored anew, and refused where it
+    loses more than half a point on validation. The file for any size takes whole pictures uint8[N, H, W, C], upright.
+    """
+    if any_size is not None:
+        from lightmeter.verbs.any_size import export_any_size
+
+        found = export_any_size(run, any_size)
+        if json:
+            show.emit(found.document())
+            return
+        show.line(f"{found.file}", "bold")
+        show.line(
+            f"exam passed: {found.n} pictures, at most {found.grey_levels:.2f} grey levels off on average, largest "
+            f"difference of logits {found.max_abs_diff:.2g}"
+        )
+        return
+    if triton is not None:
+        from lightmeter.verbs.triton import export_triton
+
+        written = export_triton(run, triton)
+        if json:
+            show.emit({"model": str(written)})
+            return
+        show.line(f"{written}", "bold")
+        return
+    if int8:
+        from lightmeter.verbs.quantise import export_int8
+
+        made = export_int8(run, out, progress=open_progress())
+        if json:
+            show.emit(made.document())
+            return
+        show.line(f"{made.bundle}", "bold")
+        show.line(
+            f"validation {made.val.accuracy:.1%}, {100 * made.drop:+.2f} points lost; {made.speedup:.2f} times as fast "
+            "as in float32 for one picture"
+        )
+        return
+    from lightmeter.verbs.again import export as write
+
+    document = write(run, out, examples=examples, progress=open_progress())
+    if json:
+        show.emit(document)
+        return
+    exam = document["exam"]
+    show.line(f"{document['bundle']}", "bold")
+    show.line(f"exam passed: {exam['n']} pictures, largest difference {exam['max_abs_diff']:.2g}")
+    if document["examples"]:
+        show.line(f"{document['examples']:,} training pictures travel with it: whoever has the bundle can see them.")
