@@ -31,8 +31,9 @@ from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.data import Data
 from lightmeter.verbs.environment import environment
 from lightmeter.verbs.measure import measure_training
-from lightmeter.verbs.meter import Plan, build_prepared
+from lightmeter.verbs.meter import build_prepared
 from lightmeter.verbs.mirror import measure_mirror
+from lightmeter.verbs.plan import Plan
 from lightmeter.verbs.training import Training
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -108,8 +109,8 @@ def measure(name: str, asked: Asked, materials: Materials) -> None:
 def fewer(data: Data, n: int) -> Data:
     """`n` training pictures (0 is all), as many of each class as of the next; validation pictures, 5,000 at most."""
     labels = data.pack.labels
-    train = data.train_rows if not n else _even(data.train_rows, labels, n)
-    val = _even(data.val_rows, labels, _VAL)
+    train = data.train_rows if not n else evenly(data.train_rows, labels, n)
+    val = evenly(data.val_rows, labels, _VAL)
     place = {int(row): at for at, row in enumerate(data.val_rows)}
     learning = replace(
         data.learning,
@@ -119,7 +120,7 @@ def fewer(data: Data, n: int) -> Data:
     return replace(data, learning=learning, train_rows=train, val_rows=val)
 
 
-def _even(rows: NDArray[np.int64], labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def evenly(rows: NDArray[np.int64], labels: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """At most so many, taken from each class in turn."""
     mixed = np.random.default_rng(0).permutation(rows)
     order = np.argsort(labels[mixed], kind="stable")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDES = Path(__file__).resolve().parent / "sides"
@@ -134,3 +135,19 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> tuple[float, float,
     drawn = np.median(first[chosen], axis=1) / np.median(second[chosen], axis=1)
     low, high = np.quantile(drawn, [0.025, 0.975])
     return float(np.median(first) / np.median(second)), float(low), float(high)
+
+
+def points_apart(runs: Sequence[Mapping[str, Any]], one: str, other: str) -> dict[str, float] | None:
+    """Points by which the error of `one` is higher than that of `other`, over the seeds of both, by Student.
+
+    Args:
+        runs: {"by": name, "seed": number, "error": 0..1, ...} each.
+    """
+    errors = {(run["by"], run["seed"]): run["error"] for run in runs}
+    seeds = [seed for by, seed in errors if by == one and (other, seed) in errors]
+    apart = 100 * np.array([errors[one, seed] - errors[other, seed] for seed in seeds])
+    if len(apart) < 2:
+        return None
+    half = float(stats.t.ppf(0.975, len(apart) - 1) * apart.std(ddof=1) / np.sqrt(len(apart)))
+    mean = float(apart.mean())
+    return {"points": round(mean, 2), "low": round(mean - half, 2), "high": round(mean + half, 2), "n": len(apart)}

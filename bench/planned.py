@@ -17,11 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy import stats
-
 from bench.arrays import cifar_folder
-from bench.pairs import ROOT
+from bench.pairs import ROOT, points_apart
 from lightmeter.verbs.environment import environment
 
 _VAL, _TEST = 4000, 200
@@ -50,7 +47,9 @@ def main() -> None:
             about = {key: value for key, value in environment(0).items() if key not in ("command", "seed")}
             record = {
                 "command": f"python -m bench.planned {asked.source} {asked.budget} {' '.join(asked.widths)}",
-                "against": {by: difference(runs, by) for by in sorted({run["by"] for run in runs} - {"planned"})},
+                "against": {
+                    by: points_apart(runs, "planned", by) for by in sorted({run["by"] for run in runs} - {"planned"})
+                },
                 "runs": runs,
                 "environment": about,
             }
@@ -82,18 +81,6 @@ def trained(source: str, budget: str, seed: int, width: str) -> dict[str, Any]:
         "width": recipe["model"]["width"],
         "epochs": round(recipe["epochs"], 2),
     }
-
-
-def difference(runs: list[dict[str, Any]], width: str) -> dict[str, Any] | None:
-    """Points by which the planner's error is higher than this width's, over seeds, with Student's interval."""
-    errors = {(run["by"], run["seed"]): run["error"] for run in runs}
-    seeds = [seed for by, seed in errors if by == width and ("planned", seed) in errors]
-    apart = 100 * np.array([errors["planned", seed] - errors[width, seed] for seed in seeds])
-    if len(apart) < 2:
-        return None
-    half = float(stats.t.ppf(0.975, len(apart) - 1) * apart.std(ddof=1) / np.sqrt(len(apart)))
-    mean = float(apart.mean())
-    return {"points": round(mean, 2), "low": round(mean - half, 2), "high": round(mean + half, 2), "n": len(apart)}
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """records/ to docs/results.md, docs/performance.md and the tables of other pages: `python -m bench.table`.
 
 A page of docs/experiments holds, for each study that it tells of, the lines `<!-- results: NAME -->` and
-`<!-- end -->`; what stands between them is made here from the newest record. So are those of honest-numbers.md and
-growth.md.
+`<!-- end -->`; what stands between them is made here from the newest record. So are those of honest-numbers.md,
+growth.md and ingredients.md.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from bench import growth
+from bench import growth, ingredients
 from bench.aside import aside
 from bench.machine import kind
 from bench.rows import ROWS
@@ -25,6 +25,7 @@ PERFORMANCE = ROOT / "docs" / "performance.md"
 EXPERIMENTS = ROOT / "docs" / "experiments"
 HONEST = ROOT / "docs" / "honest-numbers.md"
 GROWTH = ROOT / "docs" / "growth.md"
+INGREDIENTS = ROOT / "docs" / "ingredients.md"
 
 _PLACE = re.compile(r"<!-- results: (\S+) -->\n.*?<!-- end -->\n", re.DOTALL)
 
@@ -155,7 +156,23 @@ def _growth() -> str:
     return f"\n{picture}\n{growth.words(record)}\n{said}\n\n"
 
 
+def _ingredients() -> str:
+    """What each ingredient of the recipe is worth, from the newest record of each set of pictures."""
+    newest = {path.name: path for path in sorted(ROOT.glob("records/*-ingredients/*.json"))}
+    told = ""
+    for path in newest.values():
+        record = json.loads(path.read_text())
+        told += (
+            f"\n`{record['command']}`: {record['learned']:,} pictures to learn from, {record['validated']:,} to "
+            f"validate on.\n\n{ingredients.words(record)}\nRecord: `{path.relative_to(ROOT)}`. Measured on: "
+            f"{_machine(record['environment'])}.\n"
+        )
+    return (told or "\nNothing has been recorded yet.\n") + "\n"
+
+
 def _result(study: str) -> str:
+    if study == "ingredients":
+        return _ingredients()
     if study == "likeness":
         return _likeness()
     if study == "growth":
@@ -220,5 +237,5 @@ if __name__ == "__main__":
     PERFORMANCE.write_text(performance())
     figure = sorted(ROOT.glob("records/*-growth/growth.png"))[-1]
     (ROOT / "docs" / "pictures" / "growth.png").write_bytes(figure.read_bytes())
-    for path in [*sorted(EXPERIMENTS.glob("*.md")), HONEST, GROWTH]:
+    for path in [*sorted(EXPERIMENTS.glob("*.md")), HONEST, GROWTH, INGREDIENTS]:
         path.write_text(filled(path.read_text()))

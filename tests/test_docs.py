@@ -128,11 +128,11 @@ def test_the_results_page_is_what_the_records_say() -> None:
 
 
 def test_each_study_has_its_results_on_a_page_as_the_records_say() -> None:
-    from bench.table import EXPERIMENTS, GROWTH, HONEST, filled
+    from bench.table import EXPERIMENTS, GROWTH, HONEST, INGREDIENTS, filled
     from lightmeter.studies import STUDIES
 
     pages = [path.read_text(encoding="utf-8") for path in sorted(EXPERIMENTS.glob("*.md"))]
     assert [text for text in pages if text != filled(text)] == [], "run: python -m bench.table"
-    for path in (HONEST, GROWTH):
+    for path in (HONEST, GROWTH, INGREDIENTS):
         assert path.read_text(encoding="utf-8") == filled(path.read_text(encoding="utf-8"))
     assert sorted(re.findall(r"<!-- results: (\S+) -->", "".join(pages))) == sorted(STUDIES)

@@ -22,7 +22,7 @@ from lightmeter.verbs.batches import FeatureBatches
 from lightmeter.verbs.data import Data
 from lightmeter.verbs.features import View, features, fold, mirrored, plain, standardise
 from lightmeter.verbs.fit import steps, validate
-from lightmeter.verbs.meter import Plan
+from lightmeter.verbs.plan import Plan
 from lightmeter.verbs.state import Counters, State
 
 _RATE = 2e-3  # peak learning rate of AdamW for a head that is trained before the rest

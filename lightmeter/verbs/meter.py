@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from lightmeter.errors import BudgetError
+from lightmeter.augment.shrink import shrunk_side
+from lightmeter.errors import BudgetError, RecipeError
 from lightmeter.exporters.onnx import export_seconds
 from lightmeter.models import build_model
 from lightmeter.models.base import Model
@@ -18,7 +18,7 @@ from lightmeter.models.fused import fused
 from lightmeter.models.views import MultiView
 from lightmeter.nouns.places import cache_folder
 from lightmeter.nouns.progress import SILENT, Progress
-from lightmeter.nouns.recipe import Recipe
+from lightmeter.nouns.recipe import Recipe, Resizing
 from lightmeter.optim import build_optimizer
 from lightmeter.verbs.batches import Batches
 from lightmeter.verbs.clock import Clock
@@ -28,6 +28,7 @@ from lightmeter.verbs.finish import finish_seconds, least_finish_seconds
 from lightmeter.verbs.fit import steps, training_mode
 from lightmeter.verbs.measure import inference_rate, measure_training
 from lightmeter.verbs.measurement import Measurement
+from lightmeter.verbs.plan import Plan
 from lightmeter.verbs.state import Counters, State
 
 WIDTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
@@ -36,53 +37,6 @@ _FEW_EPOCHS = 3.0  # where a width leaves time for no more, the narrowest is loo
 _LOOK_STEPS = 3  # of training in a look, about
 _COST_OF_WIDTH = 1.5  # the power of the width with which a step's time grows, roughly: where to begin to look
 _MARGIN = 0.95  # of the measured speed is planned with; the rest is for validation, saving and noise
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What was chosen and why.
-
-    Attributes:
-        recipe: what will be computed.
-        execution: how.
-        train_until: seconds of the budget at which training must end; None without a budget.
-        elastic: whether epochs may be added where training turns out faster than measured.
-        measurements: what was measured.
-        sentences: the reasons, for people.
-        features_by: how features are computed that a head is trained on; None where there are none.
-    """
-
-    recipe: Recipe
-    execution: Execution
-    train_until: float | None
-    elastic: bool
-    measurements: tuple[Measurement, ...] = ()
-    sentences: tuple[str, ...] = field(default=())
-    features_by: Execution | None = None
-
-    def document(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return {
-            "execution": self.execution.document(),
-            "train_until": self.train_until,
-            "elastic": self.elastic,
-            "measurements": [measurement.document() for measurement in self.measurements],
-            "sentences": list(self.sentences),
-            "features_by": None if self.features_by is None else self.features_by.document(),
-        }
-
-    @staticmethod
-    def parse(document: dict[str, Any], recipe: Recipe) -> Plan:
-        """Read what `document` wrote."""
-        return Plan(
-            recipe,
-            Execution(**document["execution"]),
-            document["train_until"],
-            document["elastic"],
-            tuple(Measurement(**entry) for entry in document["measurements"]),
-            tuple(document["sentences"]),
-            Execution(**document["features_by"]) if document.get("features_by") else None,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +98,7 @@ def meter(
 
     least_epochs = epochs or 1.0
     options: dict[float, _Option] = {}
+    small_cost = 1.0
 
     def expected(width: float, possible: float) -> float:
         """The error that a width promises; above 1 where there is no time for the epochs that were asked for."""
@@ -161,6 +116,7 @@ def meter(
 
     def consider(width: float) -> None:
         """Measure a width."""
+        nonlocal small_cost
         recipe = make(1.0, width)
         candidate = build_prepared(recipe, num_classes, pixels)
         # The exported graph runs on the processor, so that is where scoring is timed.
@@ -168,14 +124,23 @@ def meter(
         infer = inference_rate(
             MultiView(fused(candidate, inputs[:4]), recipe.views), inputs[:AT_ONCE], plain, seconds=0.003 * share
         )
-        train = training_rate(candidate, recipe, batches(recipe), execution, seconds=0.006 * share)
-        for what, rate in (
+        large = recipe.model_copy(update={"resizing": Resizing()})
+        train = training_rate(candidate, large, batches(large), execution, seconds=0.006 * share)
+        found = [
             (f"scoring, width {width:g}, float32, {recipe.views} views", infer),
             (f"training, width {width:g}, whole step", train),
-        ):
+        ]
+        until = recipe.resizing.until
+        if until and not options:  # about the same at every width
+            side = shrunk_side(recipe.preprocess.size, recipe.resizing.scale)
+            small = training_rate(candidate, recipe, batches(recipe), execution, seconds=0.003 * share)
+            found.append((f"training, width {width:g}, whole step, {side} px", small))
+            small_cost = min(1.0, train / small)
+        for what, rate in found:
             measurements.append(Measurement(what, rate, 0.0, True))
             progress.say(measurements[-1].sentence())
-        options[width] = _Option(width, train, finish_seconds(export_seconds(candidate), scored, infer))
+        average = train / (until * small_cost + 1 - until)
+        options[width] = _Option(width, average, finish_seconds(export_seconds(candidate), scored, infer))
 
     first = max(one.images_per_second for one in measurements if one.accepted)
 
@@ -227,9 +192,16 @@ def meter(
             f"Of the widths {looked} this one promises the fewest errors, by learning curves that were measured before "
             "with the recipe fast."
         )
+    recipe = make(chosen, width)
+    if recipe.resizing.until:
+        side = shrunk_side(recipe.preprocess.size, recipe.resizing.scale)
+        sentences.append(
+            f"The first {recipe.resizing.until:.0%} of the training see pictures shrunk to {side} px, which take "
+            f"{small_cost:.0%} of the time."
+        )
     sentences.append(f"{finish:.0f} s are kept for export, the exam, scoring {scored:,} images and the report.")
     until = clock.budget - finish
-    return Plan(make(chosen, width), execution, until, epochs is None, tuple(measurements), tuple(sentences))
+    return Plan(recipe, execution, until, epochs is None, tuple(measurements), tuple(sentences), small_cost=small_cost)
 
 
 def training_rate(
@@ -272,7 +244,26 @@ def build_prepared(recipe: Recipe, num_classes: int, pixels: Tensor) -> Model:
         torch.manual_seed(recipe.seed)
         model = build_model(recipe.model, num_classes, channels=recipe.preprocess.channels, size=recipe.preprocess.size)
     model.prepare(pixels)
+    if recipe.resizing.until:
+        _check_small(model, shrunk_side(recipe.preprocess.size, recipe.resizing.scale))
     return model
+
+
+@torch.no_grad()
+def _check_small(model: Model, side: int) -> None:
+    """Raise RecipeError unless the model takes pictures of this side, too."""
+    try:
+        if side < model.minimum_size:
+            raise RuntimeError("below the least side")
+        model.eval()(torch.zeros(1, side, side, model.channels, dtype=torch.uint8))
+    except RuntimeError as error:
+        raise RecipeError(
+            f"{type(model).__name__} made for {model.size} px does not take pictures of {side} px.",
+            "a network of any size, or no progressive resizing",
+            "--set resizing.until=0",
+        ) from error
+    finally:
+        model.train()
 
 
 def too_short(clock: Clock, what: str, least: float) -> BudgetError:

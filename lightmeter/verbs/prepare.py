@@ -23,13 +23,14 @@ from lightmeter.recipes.curves import expected_error, nearest
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.data import Data
 from lightmeter.verbs.finish import least_finish_seconds
-from lightmeter.verbs.meter import WIDTHS, Plan, meter, too_short
+from lightmeter.verbs.meter import WIDTHS, meter, too_short
 from lightmeter.verbs.mirror import measure_mirror
+from lightmeter.verbs.plan import Plan
 from lightmeter.verbs.start import Start, open_start
 from lightmeter.verbs.training import Training
 
 if TYPE_CHECKING:
-    from lightmeter.verbs.train import Request
+    from lightmeter.verbs.request import Request
 
 
 def start_of(request: Request) -> Start | None:

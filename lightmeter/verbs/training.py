@@ -32,7 +32,8 @@ from lightmeter.verbs.export import amend_card
 from lightmeter.verbs.finish import Finisher, finish_seconds
 from lightmeter.verbs.head import HeadAlone, Standard, feature_batches, probe
 from lightmeter.verbs.learn import digest, learn
-from lightmeter.verbs.meter import Plan, build_prepared
+from lightmeter.verbs.meter import build_prepared
+from lightmeter.verbs.plan import Plan
 from lightmeter.verbs.start import provenance
 from lightmeter.verbs.state import State
 

@@ -23,7 +23,8 @@ from lightmeter.verbs.finish import finish_seconds
 from lightmeter.verbs.fit import training_mode
 from lightmeter.verbs.measure import measure_training
 from lightmeter.verbs.measurement import Measurement
-from lightmeter.verbs.meter import Plan, build_prepared, execution_sentence, too_short, training_rate
+from lightmeter.verbs.meter import build_prepared, execution_sentence, too_short, training_rate
+from lightmeter.verbs.plan import Plan
 
 _HEAD_EPOCHS = 30.0  # of a linear head on cached features: a few seconds
 HEAD_SECONDS = 2.0

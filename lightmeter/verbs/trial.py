@@ -19,7 +19,7 @@ from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.data import Data
 from lightmeter.verbs.environment import environment
 from lightmeter.verbs.execution import Execution
-from lightmeter.verbs.meter import Plan
+from lightmeter.verbs.plan import Plan
 from lightmeter.verbs.start import Start
 from lightmeter.verbs.training import Training
 

@@ -22,8 +22,8 @@ from lightmeter.sources import open_source
 from lightmeter.verbs.data import Data
 from lightmeter.verbs.features import features, fold, mirrored, plain, standardise
 from lightmeter.verbs.head import augmented_views, feature_batches
-from lightmeter.verbs.meter import Plan
 from lightmeter.verbs.pack import pack
+from lightmeter.verbs.plan import Plan
 from tests.verbs.learning import PLAIN
 
 BOTH = {"plain": plain, "mirrored": mirrored}

@@ -16,19 +16,21 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from lightmeter.errors import BudgetError
+from lightmeter.errors import BudgetError, RecipeError
 from lightmeter.exporters.onnx import EXPORT_SECONDS
 from lightmeter.models import build_model
 from lightmeter.models.base import freeze
 from lightmeter.nouns.progress import Silent
-from lightmeter.nouns.recipe import ModelChoice, Recipe
+from lightmeter.nouns.recipe import ModelChoice, Recipe, Resizing
+from lightmeter.verbs import meter as meters
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.execution import Execution
 from lightmeter.verbs.finish import finish_seconds
 from lightmeter.verbs.measure import measure_inference, measure_training
 from lightmeter.verbs.measurement import Measurement
-from lightmeter.verbs.meter import Plan, build_prepared, meter
+from lightmeter.verbs.meter import build_prepared, meter
 from lightmeter.verbs.mirror import measure_mirror
+from lightmeter.verbs.plan import Plan
 from tests.verbs.learning import DigitBatches, pixels, recipe
 
 
@@ -52,6 +54,41 @@ def plan(budget: float | None, epochs: float | None = None) -> Plan:
         promise=wider_is_better,
         widths=(0.25, 0.5),
     )
+
+
+def test_smaller_pictures_at_first_are_measured_and_planned_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rate(model: nn.Module, made: Recipe, *_: object, **__: object) -> float:
+        return 200.0 if made.resizing.until else 100.0
+
+    monkeypatch.setattr(meters, "training_rate", rate)
+    images, labels = pixels()
+
+    def planned(resizing: Resizing) -> Plan:
+        return meter(
+            lambda epochs, width: make(epochs, width).model_copy(update={"resizing": resizing}),
+            DigitBatches,
+            images,
+            labels,
+            num_classes=10,
+            scored=60,
+            clock=Clock(time.monotonic(), 40.0),
+            epochs=None,
+            promise=wider_is_better,
+            widths=(0.25,),
+        )
+
+    made, plain = planned(Resizing(until=0.5, scale=1.0)), planned(Resizing())
+    assert (made.small_cost, plain.small_cost) == (0.5, 1.0)
+    assert made.recipe.epochs == pytest.approx(plain.recipe.epochs / 0.75, rel=0.1)
+    assert any("The first 50% of the training" in sentence for sentence in made.sentences)
+    assert Plan.parse(made.document(), made.recipe) == made
+
+
+def test_a_network_that_takes_no_smaller_pictures_is_refused() -> None:
+    images, _ = pixels()
+    made = make(1.0, 0.25).model_copy(update={"resizing": Resizing(until=0.5)})
+    with pytest.raises(RecipeError, match="does not take pictures of 6 px"):
+        build_prepared(made, 10, images)
 
 
 def wider_is_better(width: float, epochs: float) -> float:

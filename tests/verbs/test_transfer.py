@@ -19,7 +19,7 @@ from lightmeter.verbs.choose_extraction import Extraction
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.execution import Execution
 from lightmeter.verbs.measurement import Measurement
-from lightmeter.verbs.meter import Plan
+from lightmeter.verbs.plan import Plan
 
 RATE, IMAGES, SCORED = 100.0, 10_000, 100_000
 """So that features take 100 s, and scoring 1,000 s for each view."""
