@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
+import shlex
 import sys
 import time
 from dataclasses import replace
@@ -96,7 +97,7 @@ def main() -> None:
             sys.stderr.write(f"{runs[-1]}\n")
             about = {key: value for key, value in environment(0).items() if key not in ("command", "seed")}
             record = {
-                "command": f"python -m bench.ingredients {asked.source} {asked.seconds:g} --width {asked.width:g}",
+                "command": shlex.join(["python", "-m", "bench.ingredients", *sys.argv[1:]]),
                 "learned": len(data.train_rows),
                 "validated": len(data.val_rows),
                 "against fast": {way: points_apart(runs, way, "fast") for way in WAYS if way != "fast"},

@@ -245,6 +245,13 @@ def build_prepared(recipe: Recipe, num_classes: int, pixels: Tensor) -> Model:
         model = build_model(recipe.model, num_classes, channels=recipe.preprocess.channels, size=recipe.preprocess.size)
     model.prepare(pixels)
     if recipe.resizing.until:
+        if recipe.start != "scratch" or recipe.on_features:
+            raise RecipeError(
+                f"Pictures that are smaller at first (resizing.until={recipe.resizing.until:g}) were asked for with "
+                "weights that were trained before, or for a head alone.",
+                "a training from scratch",
+                "--set resizing.until=0",
+            )
         _check_small(model, shrunk_side(recipe.preprocess.size, recipe.resizing.scale))
     return model
 

@@ -91,6 +91,14 @@ def test_a_network_that_takes_no_smaller_pictures_is_refused() -> None:
         build_prepared(made, 10, images)
 
 
+@pytest.mark.parametrize("other", [{"start": "some@0123456789abcdef"}, {"freeze": ("all",)}])
+def test_smaller_pictures_at_first_are_for_trainings_from_scratch(other: dict[str, Any]) -> None:
+    images, _ = pixels()
+    made = make(1.0, 0.25).model_copy(update={"resizing": Resizing(until=0.5, scale=1.0), **other})
+    with pytest.raises(RecipeError, match="for a head alone"):
+        build_prepared(made, 10, images)
+
+
 def wider_is_better(width: float, epochs: float) -> float:
     """Errors of a set where three epochs are worth as much as twice the width."""
     return 0.5 / (1 + width * max(0.0, epochs) ** 0.63)
