@@ -2,9 +2,8 @@
 
 Trains on 20,000 pictures for so many seconds, with `fast` as it is and with one thing changed, in turns,
 with several seeds, and compares errors on 10,000 other training pictures: no test split is opened. Each way gets the
-epochs for which its own measured speed leaves time. What more views are worth when pictures are scored is told of
-`fast` as it is. What is measured stands in `records/DATE-ingredients/` after each training, so that a run interrupted
-on the same day goes on.
+epochs for which its own measured speed leaves time, and is scored by one view of each picture and by more. What is
+measured stands in `records/DATE-ingredients/` after each training, so that a run interrupted on the same day goes on.
 """
 
 from __future__ import annotations
@@ -45,9 +44,8 @@ from lightmeter.verbs.state import Counters, State
 _LEARNED, _VALIDATED = 20_000, 10_000
 _WARM_UP = 1.0  # seconds of a look at the speed
 
-Views = Literal[1, 2, 6]
-_VIEWS: tuple[Views, ...] = (1, 2, 6)
-
+ERRORS: dict[str, Literal[1, 2, 6]] = {"error": 1, "error by 2 views": 2, "error by 6 views": 6}
+"""Name in the record -> views of each picture."""
 
 Settings = dict[str, str]
 """As for `lightmeter train --set`."""
@@ -91,8 +89,7 @@ def main() -> None:
         for name in asked.ways:
             if any((run["by"], run["seed"]) == (name, seed) for run in runs):
                 continue
-            views = _VIEWS if name == "fast" else _VIEWS[:1]
-            found = trained(data, WAYS[name], asked.seconds, asked.width, seed, views)
+            found = trained(data, WAYS[name], asked.seconds, asked.width, seed)
             runs.append({"by": name, "seed": seed, **found})
             sys.stderr.write(f"{runs[-1]}\n")
             about = {key: value for key, value in environment(0).items() if key not in ("command", "seed")}
@@ -100,7 +97,7 @@ def main() -> None:
                 "command": shlex.join(["python", "-m", "bench.ingredients", *sys.argv[1:]]),
                 "learned": len(data.train_rows),
                 "validated": len(data.val_rows),
-                "against fast": {way: points_apart(runs, way, "fast") for way in WAYS if way != "fast"},
+                "against fast": {error: _against_fast(runs, error) for error in ERRORS},
                 "runs": runs,
                 "environment": about,
             }
@@ -119,10 +116,8 @@ def pictures(source: str) -> Data:
     return replace(data, learning=learning, train_rows=train, val_rows=val)
 
 
-def trained(
-    data: Data, settings: Settings, seconds: float, width: float, seed: int, views: tuple[Views, ...]
-) -> dict[str, Any]:
-    """One training and its error on validation pictures."""
+def trained(data: Data, settings: Settings, seconds: float, width: float, seed: int) -> dict[str, Any]:
+    """One training and its errors on validation pictures."""
     classes = data.dataset.classes
     facts = Facts(len(data.train_rows), len(classes), data.pack.preprocess, True, seed)
     recipe = RECIPES["fast"](facts, epochs=1.0, width=width).override(settings)
@@ -138,7 +133,7 @@ def trained(
     average, until = each(recipe.model_copy(update={"resizing": Resizing()})), recipe.resizing.until
     if until:
         average = until * each(recipe) + (1 - until) * average
-    return trained_for(recipe, data.batches(recipe), execution, seconds / average, classes, pixels, views)
+    return trained_for(recipe, data.batches(recipe), execution, seconds / average, classes, pixels)
 
 
 def trained_for(
@@ -148,7 +143,6 @@ def trained_for(
     images: float,
     classes: tuple[str, ...],
     pixels: Tensor,
-    views: tuple[Views, ...],
 ) -> dict[str, Any]:
     """The errors after so many images, by one view and by more, and the seconds that training took."""
     model = build_prepared(recipe, len(classes), pixels)
@@ -164,27 +158,34 @@ def trained_for(
         took = time.perf_counter() - began
         with Averaged(state), torch.no_grad():
             errors = {
-                each: round(1 - validate(MultiView(model, each), batches, execution, classes).accuracy, 5)
-                for each in views
+                name: round(1 - validate(MultiView(model, views), batches, execution, classes).accuracy, 5)
+                for name, views in ERRORS.items()
             }
-    more = {f"error by {each} views": error for each, error in errors.items() if each > 1}
-    return {"error": errors[1], **more, "epochs": round(images / batches.n, 2), "seconds": round(took, 1)}
+    return {**errors, "epochs": round(images / batches.n, 2), "seconds": round(took, 1)}
+
+
+def _against_fast(runs: list[dict[str, Any]], error: str) -> dict[str, Any]:
+    """Way -> points by which its errors are more than those of `fast`."""
+    return {way: points_apart(runs, way, "fast", error) for way in WAYS if way != "fast"}
 
 
 def words(record: dict[str, Any]) -> str:
-    """A record as a table, and what more views are worth."""
+    """A record as a table."""
     runs = record["runs"]
-    told = "| | epochs | validation error | against `fast`, points | seeds |\n|---|---|---|---|---|\n"
+    shown = ("error", "error by 6 views")
+    told = (
+        "| | epochs | error by 1 view | against `fast`, points | error by 6 views | against `fast`, points | seeds |\n"
+        "|---|---|---|---|---|---|---|\n"
+    )
     for way in dict.fromkeys(run["by"] for run in runs):
         own = [run for run in runs if run["by"] == way]
-        error, epochs = (float(np.mean([run[name] for run in own])) for name in ("error", "epochs"))
-        apart = record["against fast"].get(way)
-        difference = f"{apart['points']:+.2f} ({apart['low']:+.2f} to {apart['high']:+.2f})" if apart else "-"
-        told += f"| {way} | {epochs:.1f} | {100 * error:.2f} % | {difference} | {len(own)} |\n"
-    plain = [run for run in runs if run["by"] == "fast"]
-    more = {views: np.mean([run["error"] - run[f"error by {views} views"] for run in plain]) for views in _VIEWS[1:]}
-    gained = ", ".join(f"{views} views {100 * gain:.2f} points fewer" for views, gain in more.items())
-    return f"{told}\nErrors are of one view of each picture; of the trainings by `fast`, {gained}.\n"
+        cells = [f"{np.mean([run['epochs'] for run in own]):.1f}"]
+        for error in shown:
+            apart = record["against fast"][error].get(way)
+            cells.append(f"{100 * np.mean([run[error] for run in own]):.2f} %")
+            cells.append(f"{apart['points']:+.2f} ({apart['low']:+.2f} to {apart['high']:+.2f})" if apart else "-")
+        told += f"| {way} | {' | '.join(cells)} | {len(own)} |\n"
+    return told
 
 
 if __name__ == "__main__":

@@ -137,13 +137,16 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> tuple[float, float,
     return float(np.median(first) / np.median(second)), float(low), float(high)
 
 
-def points_apart(runs: Sequence[Mapping[str, Any]], one: str, other: str) -> dict[str, float] | None:
+def points_apart(
+    runs: Sequence[Mapping[str, Any]], one: str, other: str, error: str = "error"
+) -> dict[str, float] | None:
     """Points by which the error of `one` is higher than that of `other`, over the seeds of both, by Student.
 
     Args:
-        runs: {"by": name, "seed": number, "error": 0..1, ...} each.
+        runs: {"by": name, "seed": number, ERROR: 0..1, ...} each.
+        error: name of the error.
     """
-    errors = {(run["by"], run["seed"]): run["error"] for run in runs}
+    errors = {(run["by"], run["seed"]): run[error] for run in runs}
     seeds = [seed for by, seed in errors if by == one and (other, seed) in errors]
     apart = 100 * np.array([errors[one, seed] - errors[other, seed] for seed in seeds])
     if len(apart) < 2:
