@@ -45,6 +45,10 @@ def cifar_folder(folder: Path, train: int, val: int, test: int) -> str:
     canvases = pack(dataset, Preprocess(size=32, channels=3), cache=cache_folder())
     place = {id: row for row, id in enumerate(canvases.ids)}
     rows = [place[id] for id, part in zip(dataset.ids, dataset.splits, strict=True) if part == "train" and id in place]
+    if len(rows) < train + val + test:
+        raise ValueError(
+            f"{train + val + test:,} training pictures of CIFAR-10 were asked for; there are {len(rows):,}."
+        )
     mixed = np.random.default_rng(0).permutation(rows)
     parts = np.repeat(["train", "val", "test"], [train, val, test])
     for part, row in zip(parts, mixed[: len(parts)], strict=True):

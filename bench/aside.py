@@ -18,9 +18,16 @@ def _backends(details: dict[str, Any]) -> str:
     return f"Images a second by each backend at a first look: {rates}."
 
 
+_SIDES = {"ours": "ours", "theirs": "the textbook", "airbench": "airbench"}
+
+
 def _airbench(details: dict[str, Any]) -> str:
     told = []
+    took: dict[str, list[str]] = {}
     for name, found in details.items():
+        if name.endswith(": wall-clock"):
+            for side, walls in found.items():
+                took.setdefault(side, []).extend(f"{wall:.0f}" for wall in walls)
         if name.endswith("against airbench"):
             seconds = name.split()[0]
             own, other = (
@@ -31,7 +38,8 @@ def _airbench(details: dict[str, Any]) -> str:
                 f"at {float(seconds) / 60:g} min {own} % errors beside {other} %, "
                 f"ratio {found['ratio']:.3g} ({found['low']:.3g} to {found['high']:.3g})"
             )
-    return f"Beside the port of airbench94_muon: {'; '.join(told)}."
+    walls = "; ".join(f"{_SIDES[side]} {', '.join(each)}" for side, each in took.items())
+    return f"Beside the port of airbench94_muon: {'; '.join(told)}. Seconds taken: {walls}."
 
 
 def _accuracies(details: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """What each ingredient of the recipe `fast` is worth in the same time: `python -m bench.ingredients SOURCE SECONDS`.
 
-Trains on 20,000 pictures for so many seconds, with `fast` as it is and with one thing changed, in turns,
-with several seeds, and compares errors on 10,000 other training pictures: no test split is opened. Each way gets the
+Trains on some training pictures for so many seconds, with `fast` as it is and with one thing changed, in turns,
+with several seeds, and compares errors on other training pictures: no test split is opened. Each way gets the
 epochs for which its own measured speed leaves time, and is scored by one view of each picture and by more. What is
 measured stands in `records/DATE-ingredients/` after each training, so that a run interrupted on the same day goes on.
 """
@@ -41,8 +41,7 @@ from lightmeter.verbs.measure import measure_training
 from lightmeter.verbs.meter import build_prepared, training_rate
 from lightmeter.verbs.state import Counters, State
 
-_LEARNED, _VALIDATED = 20_000, 10_000
-_WARM_UP = 1.0  # seconds of a look at the speed
+_LOOK = 2.0  # seconds over which a way's speed is measured
 
 ERRORS: dict[str, Literal[1, 2, 6]] = {"error": 1, "error by 2 views": 2, "error by 6 views": 6}
 """Name in the record -> views of each picture."""
@@ -67,8 +66,12 @@ WAYS: dict[str, Settings] = {
 }
 """What is changed of `fast`. Batches of 500 take the rates that `fast` would give them."""
 
-SOURCES = {"cifar10": (32, 3), "fashion-mnist": (28, 1)}
-"""Name -> side and channels."""
+SOURCES = {
+    "cifar10": (Pictures("cifar10", 32, 3), 20_000, 10_000),
+    "fashion-mnist": (Pictures("fashion-mnist", 28, 1), 20_000, 10_000),
+    "imagenette": (Pictures("imagenette", 64, 3), 6_000, 3_000),
+}
+"""Name -> pictures, and how many of them to learn from and to validate on."""
 
 
 def main() -> None:
@@ -82,6 +85,8 @@ def main() -> None:
     asked = parser.parse_args()
     folder = ROOT / "records" / f"{dt.date.today():%Y-%m-%d}-ingredients"
     folder.mkdir(parents=True, exist_ok=True)
+    command = shlex.join(["python", "-m", "bench.ingredients", *sys.argv[1:]])
+    about = {key: value for key, value in environment(0).items() if key not in ("command", "seed")}
     path = folder / f"{asked.source}-{asked.seconds:g}s-width-{asked.width:g}.json"
     runs: list[dict[str, Any]] = json.loads(path.read_text())["runs"] if path.exists() else []
     data = pictures(asked.source)
@@ -90,14 +95,14 @@ def main() -> None:
             if any((run["by"], run["seed"]) == (name, seed) for run in runs):
                 continue
             found = trained(data, WAYS[name], asked.seconds, asked.width, seed)
-            runs.append({"by": name, "seed": seed, **found})
+            runs.append({"by": name, "seed": seed, **found, "command": command, "code": about["code"]})
             sys.stderr.write(f"{runs[-1]}\n")
-            about = {key: value for key, value in environment(0).items() if key not in ("command", "seed")}
             record = {
-                "command": shlex.join(["python", "-m", "bench.ingredients", *sys.argv[1:]]),
+                "source": asked.source,
+                "seconds": asked.seconds,
+                "width": asked.width,
                 "learned": len(data.train_rows),
                 "validated": len(data.val_rows),
-                "against fast": {error: _against_fast(runs, error) for error in ERRORS},
                 "runs": runs,
                 "environment": about,
             }
@@ -107,10 +112,11 @@ def main() -> None:
 
 def pictures(source: str) -> Data:
     """Training pictures: some to learn from, others to validate on."""
-    data, _ = Materials(progress=SILENT).data(Pictures(source, *SOURCES[source]), 0)
-    rows = evenly(np.concatenate([data.train_rows, data.val_rows]), data.pack.labels, _LEARNED + _VALIDATED)
+    wanted, learned, validated = SOURCES[source]
+    data, _ = Materials(progress=SILENT).data(wanted, 0)
+    rows = evenly(np.concatenate([data.train_rows, data.val_rows]), data.pack.labels, learned + validated)
     mixed = np.random.default_rng(0).permutation(rows)
-    train, val = np.sort(mixed[:_LEARNED]), np.sort(mixed[_LEARNED:])
+    train, val = np.sort(mixed[:learned]), np.sort(mixed[learned:])
     names = data.pack.ids
     learning = replace(data.learning, train=tuple(names[row] for row in train), val=tuple(names[row] for row in val))
     return replace(data, learning=learning, train_rows=train, val_rows=val)
@@ -128,7 +134,7 @@ def trained(data: Data, settings: Settings, seconds: float, width: float, seed: 
     def each(made: Recipe) -> float:
         """Seconds for a picture at the beginning of this recipe."""
         model = build_prepared(made, len(classes), pixels)
-        return 1 / training_rate(model, made, data.batches(made), execution, seconds=_WARM_UP)
+        return 1 / training_rate(model, made, data.batches(made), execution, seconds=_LOOK)
 
     average, until = each(recipe.model_copy(update={"resizing": Resizing()})), recipe.resizing.until
     if until:
@@ -161,27 +167,22 @@ def trained_for(
                 name: round(1 - validate(MultiView(model, views), batches, execution, classes).accuracy, 5)
                 for name, views in ERRORS.items()
             }
-    return {**errors, "epochs": round(images / batches.n, 2), "seconds": round(took, 1)}
-
-
-def _against_fast(runs: list[dict[str, Any]], error: str) -> dict[str, Any]:
-    """Way -> points by which its errors are more than those of `fast`."""
-    return {way: points_apart(runs, way, "fast", error) for way in WAYS if way != "fast"}
+    epochs = round(images / batches.n, 2)
+    return {**errors, "epochs": epochs, "seconds": round(took, 1), "execution": execution.words}
 
 
 def words(record: dict[str, Any]) -> str:
-    """A record as a table."""
+    """A record as a table. Differences are of runs with the same seed."""
     runs = record["runs"]
-    shown = ("error", "error by 6 views")
     told = (
-        "| | epochs | error by 1 view | against `fast`, points | error by 6 views | against `fast`, points | seeds |\n"
-        "|---|---|---|---|---|---|---|\n"
+        "| | epochs | seconds | error by 1 view | against `fast`, points | error by 6 views | against `fast`, points "
+        "| seeds |\n|---|---|---|---|---|---|---|---|\n"
     )
     for way in dict.fromkeys(run["by"] for run in runs):
         own = [run for run in runs if run["by"] == way]
-        cells = [f"{np.mean([run['epochs'] for run in own]):.1f}"]
-        for error in shown:
-            apart = record["against fast"][error].get(way)
+        cells = [f"{np.mean([run[name] for run in own]):.1f}" for name in ("epochs", "seconds")]
+        for error in ("error", "error by 6 views"):
+            apart = None if way == "fast" else points_apart(runs, way, "fast", error)
             cells.append(f"{100 * np.mean([run[error] for run in own]):.2f} %")
             cells.append(f"{apart['points']:+.2f} ({apart['low']:+.2f} to {apart['high']:+.2f})" if apart else "-")
         told += f"| {way} | {' | '.join(cells)} | {len(own)} |\n"

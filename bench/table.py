@@ -65,10 +65,11 @@ def page() -> str:
 
 _FAST = """# Performance
 
-Lightmeter beside others, on the same cores, bytes and splits. Both sides run in turns, each in a process of its own
-that is ready before the first turn; the ratio is that of the medians, and its interval comes from resampling the pairs.
-A mark counts as cleared only where the whole interval clears it. Jobs of more than five minutes are run once on each
-side: then there is no such interval, and that of the test pictures stands below.
+Lightmeter beside others, on the same cores, bytes and splits. Both sides run in turns, each in a process of its own.
+That is ready before the first turn, but for whole commands (P3, P6, P7, P10), which start anew each time. The ratio is
+that of the medians, and its interval comes from resampling the pairs. A mark counts as cleared only where the whole
+interval clears it. Jobs of more than five minutes are run once on each side: then there is no such interval, and that
+of the test pictures stands below.
 
 ```
 python -m bench P1 --quick
@@ -162,11 +163,10 @@ def _ingredients() -> str:
     told = ""
     for path in newest.values():
         record = json.loads(path.read_text())
-        told += (
-            f"\n`{record['command']}`: {record['learned']:,} pictures to learn from, {record['validated']:,} to "
-            f"validate on.\n\n{ingredients.words(record)}\nRecord: `{path.relative_to(ROOT)}`. Measured on: "
-            f"{_machine(record['environment'])}.\n"
-        )
+        what = f"{record['source']}, {record['seconds']:g} s, width {record['width']:g}"
+        counts = f"{record['learned']:,} pictures to learn from, {record['validated']:,} to validate on"
+        where = f"`{path.relative_to(ROOT)}`. Measured on: {_machine(record['environment'])}"
+        told += f"\n{what}: {counts}.\n\n{ingredients.words(record)}\nRecord: {where}.\n"
     return (told or "\nNothing has been recorded yet.\n") + "\n"
 
 
