@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from lightmeter.augment.singly import Change
 from lightmeter.errors import RecipeError
 
 Drawn = dict[str, Tensor]
@@ -47,6 +47,15 @@ class Augmentation(Protocol):
         ...
 
 
+@runtime_checkable
+class Singly(Augmentation, Protocol):
+    """One that on a processor changes each picture by itself, whatever its neighbours, and leaves its target alone."""
+
+    def change(self, shape: torch.Size, drawn: Drawn) -> Change:
+        """What `drawn` does to each picture of pixels [N, S, S, C]."""
+        ...
+
+
 def require(holds: bool, received: str, expected: str) -> None:
     """Raise RecipeError where an option does not hold."""
     if not holds:
@@ -70,14 +79,6 @@ def like(result: Tensor, pixels: Tensor) -> Tensor:
     if pixels.is_floating_point():
         return result
     return result.round_().to(torch.int16).to(pixels.dtype)  # in two steps, each of which has a fast kernel
-
-
-def for_opencv(pixels: Tensor) -> NDArray[Any]:
-    """Pictures [N, S, S, C] on the CPU as OpenCV wants to read and to write them, in the same memory: [N, S, S] of one
-    channel.
-    """
-    array: NDArray[Any] = pixels.numpy()
-    return array[..., 0] if array.shape[3] == 1 else array
 
 
 def each(value: Tensor) -> Tensor:

@@ -17,14 +17,14 @@ Change = Callable[[Tensor, Drawn], Tensor]
 def in_chunks(pixels: Tensor, changes: Sequence[tuple[Change, Drawn]]) -> Tensor:
     """Changes of single pictures, [N, S, S, C] each, one after another: those of the whole batch, only sooner.
 
-    Each chunk goes through all changes before the next. On a GPU the batch is one chunk.
+    Each chunk goes through all changes before the next.
 
     Args:
         changes: what each does, and what was drawn for it: values of N rows, one a picture, or of one row for all.
     """
     n = len(pixels)
     each = max(1, _CHUNK_BYTES // (pixels[:1].numel() * pixels.element_size()))
-    if pixels.device.type != "cpu" or n <= each:
+    if n <= each:
         return _through(pixels, changes, slice(None))
     result = torch.empty_like(pixels)
     for start in range(0, n, each):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
-from lightmeter.augment.base import BatchContext, Drawn, for_opencv, like, require_share
+from lightmeter.augment.base import BatchContext, Drawn, like, require_share
+from lightmeter.augment.singly import Change, Picture, one_by_one
 
 _LUMA = (0.299, 0.587, 0.114)  # of ITU-R BT.601, as Pillow's grey
 
@@ -41,23 +43,36 @@ class Colour:
 
     def apply(self, pixels: Tensor, targets: Tensor, drawn: Drawn) -> tuple[Tensor, Tensor]:
         """See `Augmentation`."""
-        n, _, _, channels = pixels.shape
-        brightness, contrast, saturation = (drawn[name] for name in ("brightness", "contrast", "saturation"))
-        luma = brightness.new_tensor(_LUMA if channels == 3 else (1.0,))
-        grey = luma.expand(channels, channels)  # turns a pixel into its grey, in every channel
-        kept = torch.eye(channels, device=pixels.device)
-        # All three are linear in the picture, so they are one matrix per picture and one offset, which is grey.
-        matrix = (brightness * contrast).view(n, 1, 1) * torch.lerp(grey, kept, saturation.view(n, 1, 1))
-        shift = brightness * (1 - contrast)  # times the picture's mean grey
         if pixels.device.type != "cpu":
-            return at_once(pixels, matrix, shift, luma), targets
-        result = torch.empty_like(pixels)
-        pictures = for_opencv(pixels)
-        means = torch.tensor([cv2.mean(picture)[:channels] for picture in pictures]) @ luma
-        matrices = torch.cat([matrix, (shift * means).view(n, 1, 1).expand(n, channels, 1)], dim=2).numpy()
-        for picture, to, own in zip(pictures, for_opencv(result), matrices, strict=True):
-            cv2.transform(picture, own, dst=to)
-        return (result.clamp_(0, 255) if result.is_floating_point() else result), targets
+            return at_once(pixels, *_linear(pixels.shape[3], drawn)), targets
+        return one_by_one(pixels.numpy(), [self.change(pixels.shape, drawn)]), targets
+
+    def change(self, shape: torch.Size, drawn: Drawn) -> Change:
+        """See `Singly`."""
+        matrix, shift, luma = _linear(shape[3], drawn)
+        matrices = torch.cat([matrix, torch.zeros(shape[0], shape[3], 1)], dim=2).numpy()
+        shifts, weights = shift.tolist(), luma.tolist()
+
+        def colour(place: int, picture: Picture, room: Picture) -> Picture:
+            own, means = matrices[place], cv2.mean(picture)  # always four
+            own[:, -1] = shifts[place] * sum(weight * mean for weight, mean in zip(weights, means, strict=False))
+            cv2.transform(picture, own, dst=room)
+            return np.clip(room, 0, 255, out=room) if room.dtype.kind == "f" else room
+
+        return colour
+
+
+def _linear(channels: int, drawn: Drawn) -> tuple[Tensor, Tensor, Tensor]:
+    """All three are linear in the picture: a matrix float32[N, C, C] and a shift float32[N] times its mean grey.
+
+    The last are the channels' shares of grey, float32[C].
+    """
+    brightness, contrast, saturation = (drawn[name] for name in ("brightness", "contrast", "saturation"))
+    luma = brightness.new_tensor(_LUMA if channels == 3 else (1.0,))
+    grey = luma.expand(channels, channels)  # turns a pixel into its grey, in every channel
+    kept = torch.eye(channels, device=brightness.device)
+    matrix = (brightness * contrast).view(-1, 1, 1) * torch.lerp(grey, kept, saturation.view(-1, 1, 1))
+    return matrix, brightness * (1 - contrast), luma
 
 
 def at_once(pixels: Tensor, matrix: Tensor, shift: Tensor, luma: Tensor) -> Tensor:

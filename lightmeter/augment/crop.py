@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightmeter.augment.base import BatchContext, Drawn, for_opencv, is_number, like, require, require_share
+from lightmeter.augment.base import BatchContext, Drawn, is_number, like, require, require_share
+from lightmeter.augment.singly import Change, Picture, one_by_one
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +52,18 @@ class RandomResizedCrop:
         """See `Augmentation`."""
         if pixels.device.type != "cpu":
             return sampled(pixels, drawn["box"]), targets
-        _, height, width, _ = pixels.shape
-        result = torch.empty_like(pixels)
-        # Only whole bytes and float32 come here, both of which OpenCV knows.
-        for picture, to, (top, left, tall, wide) in zip(
-            for_opencv(pixels), for_opencv(result), drawn["box"].tolist(), strict=True
-        ):
-            cv2.resize(picture[top : top + tall, left : left + wide], (width, height), dst=to)
-        return result, targets
+        return one_by_one(pixels.numpy(), [self.change(pixels.shape, drawn)]), targets
+
+    def change(self, shape: torch.Size, drawn: Drawn) -> Change:
+        """See `Singly`."""
+        boxes, (_, height, width, _) = drawn["box"].tolist(), shape
+
+        def crop(place: int, picture: Picture, room: Picture) -> Picture:
+            top, left, tall, wide = boxes[place]
+            cv2.resize(picture[top : top + tall, left : left + wide], (width, height), dst=room)
+            return room
+
+        return crop
 
 
 def sampled(pixels: Tensor, box: Tensor) -> Tensor:

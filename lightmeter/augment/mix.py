@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from scipy.special import betaincinv
 from torch import Tensor
 
 from lightmeter.augment.base import BatchContext, Drawn, each, inside, is_number, like, require, require_share
@@ -84,6 +83,8 @@ def _check_options(name: str, alpha: float, probability: float) -> None:
 
 def _partners(n: int, alpha: float, probability: float, generator: torch.Generator) -> Drawn:
     """A permutation of the batch and each picture's own share, 1 for those left alone."""
+    from scipy.special import betaincinv  # late: its memory is not needed where nothing is mixed
+
     chosen, level = torch.rand(2, n, generator=generator, dtype=torch.float64)
     # torch's Beta takes no generator; the inverse of its distribution function needs only even draws.
     share = torch.from_numpy(betaincinv(alpha, alpha, level.numpy()))

@@ -9,8 +9,9 @@ import cv2
 import torch
 from torch import Tensor
 
-from lightmeter.augment.base import BatchContext, Drawn, each, for_opencv, is_number, require, require_share
+from lightmeter.augment.base import BatchContext, Drawn, each, is_number, require, require_share
 from lightmeter.augment.counter import hash_rows
+from lightmeter.augment.singly import Change, Picture, one_by_one
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,10 @@ class Flip:
         """See `Augmentation`."""
         return _mirror(pixels, drawn["mirrored"]), targets
 
+    def change(self, shape: torch.Size, drawn: Drawn) -> Change:
+        """See `Singly`."""
+        return _mirroring(drawn["mirrored"])
+
 
 @dataclass(frozen=True, slots=True)
 class AlternatingFlip:
@@ -47,6 +52,10 @@ class AlternatingFlip:
     def apply(self, pixels: Tensor, targets: Tensor, drawn: Drawn) -> tuple[Tensor, Tensor]:
         """See `Augmentation`."""
         return _mirror(pixels, drawn["mirrored"]), targets
+
+    def change(self, shape: torch.Size, drawn: Drawn) -> Change:
+        """See `Singly`."""
+        return _mirroring(drawn["mirrored"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +100,19 @@ class Shift:
 def _mirror(pixels: Tensor, mirrored: Tensor) -> Tensor:
     if pixels.device.type != "cpu":
         return torch.where(each(mirrored), pixels.flip(2), pixels)
-    result = torch.empty_like(pixels)
-    for picture, to, turned in zip(for_opencv(pixels), for_opencv(result), mirrored.tolist(), strict=True):
-        if turned:
-            cv2.flip(picture, 1, dst=to)
-        else:
-            to[:] = picture
-    return result
+    return one_by_one(pixels.numpy(), [_mirroring(mirrored)])
+
+
+def _mirroring(mirrored: Tensor) -> Change:
+    turned = mirrored.tolist()
+
+    def mirror(place: int, picture: Picture, room: Picture) -> Picture:
+        if not turned[place]:
+            return picture
+        cv2.flip(picture, 1, dst=room)
+        return room
+
+    return mirror
 
 
 def _reflect(index: Tensor, size: int) -> Tensor:

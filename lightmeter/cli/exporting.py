@@ -10,6 +10,7 @@ import typer
 from lightmeter.cli import show
 from lightmeter.cli.options import Json, RunPath
 from lightmeter.cli.progress import open_progress
+from lightmeter.errors import UsageError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -49,6 +50,7 @@ def export(
     It must pass its exam, or nothing is left behind. In 8 bits it is calibrated and scored anew, and refused where it
     loses more than half a point on validation. The file for any size takes whole pictures uint8[N, H, W, C], upright.
     """
+    _check_together(out, examples, {"--int8": int8, "--triton": triton is not None, "--any-size": any_size is not None})
     if any_size is not None:
         from lightmeter.verbs.any_size import export_any_size
 
@@ -95,3 +97,14 @@ def export(
     show.line(f"exam passed: {exam['n']} pictures, largest difference {exam['max_abs_diff']:.2g}")
     if document["examples"]:
         show.line(f"{document['examples']:,} training pictures travel with it: whoever has the bundle can see them.")
+
+
+def _check_together(out: Path | None, examples: int, forms: dict[str, bool]) -> None:
+    """Raise UsageError for options of which one would be ignored."""
+    asked = [name for name, given in forms.items() if given]
+    if out is not None and asked != ["--int8"]:
+        asked += ["--out"] * bool(asked)
+    if examples:
+        asked += ["--examples"] * bool(asked)
+    if len(asked) > 1:
+        raise UsageError(f"{' and '.join(asked)} do not go together.", "one form at a time")

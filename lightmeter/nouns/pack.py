@@ -92,6 +92,12 @@ class Pack:
         self.soon(rows)
         return self.pixels[rows]
 
+    def each(self, rows: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+        """The canvases of these rows, uint8[S, S, C], where they lie; they are asked for all at once."""
+        self.soon(rows)
+        pixels = np.asarray(self.pixels)  # of whose class views cost a tenth of a mapped array's
+        return [pixels[row] for row in rows.tolist()]
+
     def in_turn(self, rows: NDArray[np.int64], count: int) -> Iterator[NDArray[np.uint8]]:
         """The canvases of these rows, `count` at a time; what comes next is read meanwhile."""
         self.soon(rows[:count])

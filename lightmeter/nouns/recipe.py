@@ -79,13 +79,6 @@ class Schedule(_Frozen):
     final: float = Field(default=0.0, ge=0, le=1)
 
 
-class Resizing(_Frozen):
-    """Progressive resizing: until this share of the training is done, pictures are shrunk to `scale` of their side."""
-
-    until: float = Field(default=0.0, ge=0, le=1)
-    scale: float = Field(default=0.75, gt=0, le=1)
-
-
 class Recipe(_Frozen):
     """What is computed. Two equal recipes on equal data give equal results on the same machine and library versions.
 
@@ -101,7 +94,6 @@ class Recipe(_Frozen):
         feature_views: features that are computed once are computed for so many further views of each training picture,
             drawn once by `augment`; 0 is the picture as it is.
         feature_mirror: they are computed for its mirror image, too; where nothing is said, if `views` is above 1.
-        resizing: whether training begins on smaller pictures.
         ema: decay of the averaged weights per step; 0 keeps none.
         views: test-time views whose logits are averaged inside the model: 1 plain, 2 with its mirror image,
             6 with one-pixel shifts of both as well.
@@ -116,7 +108,6 @@ class Recipe(_Frozen):
     loss: Loss = Loss()
     optimizer: Optimizer
     schedule: Schedule = Schedule()
-    resizing: Resizing = Resizing()
     epochs: float = Field(gt=0)
     batch_size: int = Field(ge=1)
     seed: int = Field(default=0, ge=0)
@@ -155,14 +146,10 @@ class Recipe(_Frozen):
         return hashlib.sha256(text.encode()).hexdigest()
 
     def document(self) -> dict[str, Any]:
-        """The recipe as plain JSON values; without `feature_mirror` where it follows from `views`, and without
-        `resizing` where there is none: recipes were once written without both, and keep their keys.
-        """
+        """The recipe as plain JSON values; without `feature_mirror` where it follows from `views`."""
         values = self.model_dump(mode="json")
         if self.feature_mirror == (self.views > 1):
             del values["feature_mirror"]
-        if self.resizing == Resizing():
-            del values["resizing"]
         return values
 
     @staticmethod
@@ -179,9 +166,7 @@ class Recipe(_Frozen):
         Raises:
             RecipeError: no such field (the fields there are listed), or a value it cannot take.
         """
-        values = self.model_dump(mode="json")
-        if "feature_mirror" not in settings and self.feature_mirror == (self.views > 1):
-            del values["feature_mirror"]  # so that it follows from the views that are laid over
+        values = self.model_dump(mode="json") if "feature_mirror" in settings else self.document()
         return Recipe.parse(lay_over(values, settings))
 
 

@@ -12,8 +12,7 @@ _EARLY = {"mobilenet_v2": ("stem", "block1", "block2", "block3")}
 """Blocks near the input that fine-tuning leaves as they are, of the architectures for which that was measured: at 160
 pixels a step without them was 1.6 times as fast, and one seed at 224 showed no loss (docs/LOG.md)."""
 
-
-MIRRORED_BELOW = 400
+_MIRRORED_BELOW = 400
 """Training pictures, below which a head is trained on features of their mirror images too. Of more of them that cost a
 second pass through the network and brought nothing (docs/LOG.md)."""
 
@@ -79,4 +78,4 @@ def _with_dropout(model: ModelChoice, dropout: float) -> ModelChoice:
 
 
 def _mirrored(facts: Facts) -> bool:
-    return facts.mirror and facts.n < MIRRORED_BELOW
+    return facts.mirror and facts.n < _MIRRORED_BELOW

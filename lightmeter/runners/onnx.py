@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from lightmeter.errors import BundleError
@@ -32,6 +31,8 @@ def open_onnx(bundle: Bundle, *, threads: int, lanes: int = 1) -> OnnxRunner:
 
 def open_session(path: Path, threads: int) -> Any:
     """A graph, loaded, of which each call takes `threads`. Raises BundleError."""
+    import onnxruntime  # late: its memory is not needed while a network is trained
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

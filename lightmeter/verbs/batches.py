@@ -82,7 +82,11 @@ class PixelBatches:
     def train(self, chosen: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """See `Batches`."""
         rows = self.train_rows[chosen.numpy()]
-        pixels = torch.from_numpy(self.pack.some(rows)).to(self.device)
+        pixels: Tensor | list[NDArray[np.uint8]]
+        if self.device == "cpu" and self.augment.singly:
+            pixels = self.pack.each(rows)
+        else:
+            pixels = torch.from_numpy(self.pack.some(rows)).to(self.device)
         labels = torch.from_numpy(self.pack.labels[rows]).to(self.device)
         targets = soft_targets(labels, self.num_classes, self.label_smoothing)
         context = BatchContext(torch.from_numpy(rows), epoch, step, self.num_classes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import ValidationError
@@ -21,27 +20,25 @@ from lightmeter.nouns.places import cache_folder
 from lightmeter.nouns.preprocess import ImageFacts, Preprocess, describe
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.nouns.recipe import explain, lay_over
-from lightmeter.recipes.transfer import MIRRORED_BELOW
+from lightmeter.recipes import RECIPES, Facts
 from lightmeter.verbs.choose_extraction import choose_extraction
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.finish import finish_seconds
+from lightmeter.verbs.request import Request
+from lightmeter.verbs.split import sizes
 from lightmeter.verbs.start import Start
 from lightmeter.verbs.transfer import HEAD_SECONDS
-
-if TYPE_CHECKING:
-    from lightmeter.verbs.request import Request
 
 _LOOKED_AT = 64  # pictures whose headers tell the usual size
 _SCRATCH_SIZES = (32, 48, 64, 96, 128)
 _TRAINED_SIZES = tuple(range(96, 225, 8))
 _SHARE = 0.7  # of the budget that features and scoring may take: larger pictures are worth more than a few epochs
-_VIEWS: Literal[2] = 2  # that are scored of each picture: as it is, and its mirror image
+_VIEWED = ("views", "feature_views", "feature_mirror")  # of the settings, what says how often a picture is looked at
 _MARGIN = 1.05  # on what reading a few took
 _DECODED = 16  # of those looked at, but no more than take
 _DECODING_SECONDS = 0.5
 _COMPARED_SECONDS = 2.5e-4  # for each picture: its check, and the search for others that are nearly the same
 _PLANNING_SECONDS = 3.0  # for measuring again at the side that was chosen
-_VAL_SHARE = 0.1  # about what is held out of the training pictures
 
 
 def choose_preprocess(
@@ -60,7 +57,7 @@ def choose_preprocess(
         preprocess = start.preprocess
     elif start is not None:
         asked = "preprocess.size" in request.settings
-        size = 224 if asked else _for_trained_weights(dataset, usual, start, clock, progress)
+        size = 224 if asked else _for_trained_weights(dataset, usual, start, request.settings, clock, progress)
         preprocess = Preprocess(size=size, channels=3)
     elif usual <= 48:
         preprocess = Preprocess(size=max(8, usual), channels=1 if grey else 3)
@@ -77,7 +74,9 @@ def choose_preprocess(
         raise explain(error) from error
 
 
-def _for_trained_weights(dataset: Dataset, usual: int, start: Start, clock: Clock, progress: Progress) -> int:
+def _for_trained_weights(
+    dataset: Dataset, usual: int, start: Start, settings: dict[str, str], clock: Clock, progress: Progress
+) -> int:
     """The largest side at which features and scoring take no more than their share of the budget.
 
     Measured at the largest side; the others take time as their areas do. Without a budget, the pictures' own side.
@@ -85,14 +84,17 @@ def _for_trained_weights(dataset: Dataset, usual: int, start: Start, clock: Cloc
     if clock.budget is None:
         return min(_TRAINED_SIZES[-1], max(_TRAINED_SIZES[0], round(usual / 32) * 32))
     largest = _TRAINED_SIZES[-1]
-    held_out = sum(part in ("val", "test") for part in dataset.splits)
-    learned = len(dataset) - held_out
-    scored = held_out + round(_VAL_SHARE * learned)
-    model = build_model(start.model or choice_of(start.path), max(2, len(dataset.classes)), channels=3, size=largest)
+    train, val, test = sizes(dataset.splits, len(dataset.classes))
+    choice = start.model or choice_of(start.path)
+    model = build_model(choice, max(2, len(dataset.classes)), channels=3, size=largest)
     load_start(model, start.path)
     pixels = torch.randint(0, 256, (max(16, 4 * torch.get_num_threads()), largest, largest, 3), dtype=torch.uint8)
     quick = fused(model, pixels[:4])
-    views = learned * (2 if learned < MIRRORED_BELOW else 1)
+    facts = Facts(train, len(dataset.classes), Preprocess(size=largest, channels=3), mirror=True, seed=0)
+    recipe = RECIPES["probe"](facts, epochs=1.0, start=start.identity, model=choice).override(
+        {name: value for name, value in settings.items() if name in _VIEWED}
+    )
+    views = (train + val) * recipe.views_for_features
     reading = _reading_seconds(dataset)
 
     def left(export: float) -> float:
@@ -109,8 +111,8 @@ def _for_trained_weights(dataset: Dataset, usual: int, start: Start, clock: Cloc
         most=left(export_seconds(model)),
         progress=progress,
     )
-    scoring = extraction.scoring_rate(quick, pixels, _VIEWS, seconds=min(1.0, 0.005 * clock.budget))
-    at_largest = views / extraction.rate + scored / scoring
+    scoring = extraction.scoring_rate(quick, pixels, recipe.views, seconds=min(1.0, 0.005 * clock.budget))
+    at_largest = views / extraction.rate + (val + test) / scoring
     seconds = {side: at_largest * (side / largest) ** 2 for side in _TRAINED_SIZES}
     most = left(extraction.export_seconds(model))
     side = max((side for side in _TRAINED_SIZES if seconds[side] <= most), default=_TRAINED_SIZES[0])

@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import PIL
 import torch
 from numpy.typing import NDArray
@@ -159,6 +158,8 @@ def amend_card(path: Path, **fields: Any) -> None:
 def _write_exam(
     folder: Path, exam: Sequence[tuple[str, bytes]], canvases: NDArray[np.uint8], logits: NDArray[np.float32]
 ) -> None:
+    import onnxruntime  # late: see `open_session`
+
     items = []
     for number, (id, data) in enumerate(exam):
         name = f"{IMAGES}/{number:03d}{_suffix(id, data)}"

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from lightmeter.augment.counter import seed_of
-from lightmeter.augment.shrink import shrunk
 from lightmeter.errors import TrainingError
 from lightmeter.nouns.evaluation import Evaluation
 from lightmeter.nouns.recipe import BatchNorm, Recipe
@@ -100,8 +99,6 @@ def steps(
             chosen = order[counters.position : counters.position + batch_size]
             batches.soon(order[counters.position + _AHEAD * batch_size :][:batch_size])
             inputs, targets = batches.train(chosen, counters.epoch, counters.step)
-            if counters.progress < recipe.resizing.until:
-                inputs = shrunk(inputs, recipe.resizing.scale)
             ready = time.perf_counter()
             set_lr(state.optimizers, factor(counters.progress, recipe.schedule))
             with torch.random.fork_rng(

@@ -106,7 +106,7 @@ def learn(
     elif recipe.probe_epochs:  # what the head learned alone counts as epoch 0: the rest must do better to replace it
         _count_as_best(state, validate(module, batches, execution, classes))
     before = digest(module, frozen, recipe.batchnorm)
-    stop, pace = StopFlag(), Pace(plan.train_until, plan.elastic, plan.recipe.resizing.until, plan.small_cost)
+    stop, pace = StopFlag(), Pace(plan.train_until, plan.elastic)
     said = 0.0
     with (
         execution.pool(),
@@ -149,18 +149,14 @@ class Pace:
     Attributes:
         until: seconds of the budget at which it must end, or None.
         elastic: whether epochs may be added.
-        small_until, small_cost: the share of the training in which pictures are smaller, and the time that one of them
-            takes then as a share of what it takes later.
-        work, since, paused: of the stretch over which speed is taken; work is counted in pictures of full size.
+        images, since, paused: of the stretch over which speed is taken.
         checked: when the schedule was last looked at.
         saved: when the state was last written.
     """
 
     until: float | None
     elastic: bool
-    small_until: float = 0.0
-    small_cost: float = 1.0
-    work: float = 0.0
+    images: int = 0
     since: float = field(default_factory=time.monotonic)
     paused: float = 0.0
     checked: float = field(default_factory=time.monotonic)
@@ -179,31 +175,19 @@ class Pace:
         Speed drifts: other programs run, processors get hot. Learning rates follow the share that is done, so the
         schedule always reaches its end.
         """
-        progress = state.counters.progress
-        self.work += step.images * (self.small_cost if progress < self.small_until else 1.0)
+        self.images += step.images
         now = time.monotonic()
         over = state.counters.remaining < batch_size / 2
         if self.until is None or over or now - self.checked < max(1.0, 0.01 * self.until):
             return
         self.checked = now
         remaining = state.counters.remaining
-        speed = self.work / max(1e-3, now - self.since - self.paused)
-        affordable = speed * (self.until - clock.elapsed) / self.cost(progress)
+        affordable = self.images / max(1e-3, now - self.since - self.paused) * (self.until - clock.elapsed)
         if affordable < remaining or (self.elastic and affordable > 1.02 * remaining):
             state.counters.remaining = max(float(batch_size), affordable)
             state.counters.stopped = "budget"
         if now - self.since > 0.25 * self.until:  # look at the last part only, but not at a moment
-            self.work, self.since, self.paused = 0.0, now, 0.0
-
-    def cost(self, progress: float) -> float:
-        """Of a picture from this share of the training on to its end, on average: 1 for those of full size."""
-        small = max(0.0, self.small_until - progress) / max(1e-9, 1 - progress)
-        return 1 - min(1.0, small) * (1 - self.small_cost)
-
-    def done(self, start: float, progress: float) -> float:
-        """The share of the work between `start` of the training and its end that lies before `progress`."""
-        left = self.cost(progress) * (1 - progress)
-        return 1 - left / (self.cost(start) * (1 - start))
+            self.images, self.since, self.paused = 0, now, 0.0
 
 
 def _watched(
@@ -220,9 +204,8 @@ def _watched(
     """Hand steps on, and between them save, keep to the deadline, show progress and heed a request to stop."""
     start, total, shown = state.counters.progress, state.counters.remaining, 0
     for step in taken:
-        # In images of the plan, and in shares of its work: where the schedule is fitted to the time left, the bar still
-        # ends when training does, and where pictures are smaller at first, it does not run ahead.
-        done = round(total * pace.done(start, state.counters.progress))
+        # In images of the plan: where the schedule is fitted to the time left, the bar still ends when training does.
+        done = round(total * (state.counters.progress - start) / (1 - start))
         advance(done - shown)
         shown = done
         if step.note:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightmeter.augment.shrink import shrunk_side
-from lightmeter.errors import BudgetError, RecipeError
+from lightmeter.errors import BudgetError
 from lightmeter.exporters.onnx import export_seconds
 from lightmeter.models import build_model
 from lightmeter.models.base import Model
@@ -18,7 +17,7 @@ from lightmeter.models.fused import fused
 from lightmeter.models.views import MultiView
 from lightmeter.nouns.places import cache_folder
 from lightmeter.nouns.progress import SILENT, Progress
-from lightmeter.nouns.recipe import Recipe, Resizing
+from lightmeter.nouns.recipe import Recipe
 from lightmeter.optim import build_optimizer
 from lightmeter.verbs.batches import Batches
 from lightmeter.verbs.clock import Clock
@@ -36,6 +35,7 @@ _LOOKING = 0.2  # of the budget may go into looking for a width: on a machine th
 _FEW_EPOCHS = 3.0  # where a width leaves time for no more, the narrowest is looked at in any case
 _LOOK_STEPS = 3  # of training in a look, about
 _COST_OF_WIDTH = 1.5  # the power of the width with which a step's time grows, roughly: where to begin to look
+_LEAST_COST, _MOST_COST = 1.0, 2.0  # that power at least and at most: as values grow, and as products do
 _MARGIN = 0.95  # of the measured speed is planned with; the rest is for validation, saving and noise
 
 
@@ -98,7 +98,6 @@ def meter(
 
     least_epochs = epochs or 1.0
     options: dict[float, _Option] = {}
-    small_cost = 1.0
 
     def expected(width: float, possible: float) -> float:
         """The error that a width promises; above 1 where there is no time for the epochs that were asked for."""
@@ -114,9 +113,16 @@ def meter(
     def error(width: float) -> float:
         return expected(width, possible(options[width]))
 
+    def hopeless(width: float) -> bool:
+        """Whether it promises no fewer errors than its measured neighbour however little its steps may cost."""
+        known = options[widths[place]]
+        power = _LEAST_COST if width > known.width else _MOST_COST
+        finish = known.finish if width > known.width else least_finish_seconds()
+        best = _Option(width, known.images_per_second * (known.width / width) ** power, finish)
+        return expected(width, possible(best)) >= error(known.width)
+
     def consider(width: float) -> None:
         """Measure a width."""
-        nonlocal small_cost
         recipe = make(1.0, width)
         candidate = build_prepared(recipe, num_classes, pixels)
         # The exported graph runs on the processor, so that is where scoring is timed.
@@ -124,23 +130,14 @@ def meter(
         infer = inference_rate(
             MultiView(fused(candidate, inputs[:4]), recipe.views), inputs[:AT_ONCE], plain, seconds=0.003 * share
         )
-        large = recipe.model_copy(update={"resizing": Resizing()})
-        train = training_rate(candidate, large, batches(large), execution, seconds=0.006 * share)
-        found = [
+        train = training_rate(candidate, recipe, batches(recipe), execution, seconds=0.006 * share)
+        for what, rate in (
             (f"scoring, width {width:g}, float32, {recipe.views} views", infer),
             (f"training, width {width:g}, whole step", train),
-        ]
-        until = recipe.resizing.until
-        if until and not options:  # about the same at every width
-            side = shrunk_side(recipe.preprocess.size, recipe.resizing.scale)
-            small = training_rate(candidate, recipe, batches(recipe), execution, seconds=0.003 * share)
-            found.append((f"training, width {width:g}, whole step, {side} px", small))
-            small_cost = min(1.0, train / small)
-        for what, rate in found:
+        ):
             measurements.append(Measurement(what, rate, 0.0, True))
             progress.say(measurements[-1].sentence())
-        average = train / (until * small_cost + 1 - until)
-        options[width] = _Option(width, average, finish_seconds(export_seconds(candidate), scored, infer))
+        options[width] = _Option(width, train, finish_seconds(export_seconds(candidate), scored, infer))
 
     first = max(one.images_per_second for one in measurements if one.accepted)
 
@@ -164,7 +161,7 @@ def meter(
     for step in (1, -1):
         moved = False
         while 0 <= place + step < len(widths) and affordable(widths[place + step]):
-            if step > 0 and possible(options[widths[place]]) < least_epochs:
+            if hopeless(widths[place + step]):
                 break
             consider(widths[place + step])
             if error(widths[place + step]) >= error(widths[place]):
@@ -192,16 +189,9 @@ def meter(
             f"Of the widths {looked} this one promises the fewest errors, by learning curves that were measured before "
             "with the recipe fast."
         )
-    recipe = make(chosen, width)
-    if recipe.resizing.until:
-        side = shrunk_side(recipe.preprocess.size, recipe.resizing.scale)
-        sentences.append(
-            f"The first {recipe.resizing.until:.0%} of the training see pictures shrunk to {side} px, which take "
-            f"{small_cost:.0%} of the time."
-        )
     sentences.append(f"{finish:.0f} s are kept for export, the exam, scoring {scored:,} images and the report.")
     until = clock.budget - finish
-    return Plan(recipe, execution, until, epochs is None, tuple(measurements), tuple(sentences), small_cost=small_cost)
+    return Plan(make(chosen, width), execution, until, epochs is None, tuple(measurements), tuple(sentences))
 
 
 def training_rate(
@@ -227,7 +217,7 @@ def training_rate(
     with execution.pool():
         warm_up = 2
         for number, step in enumerate(steps(state, recipe, batches, execution)):
-            if number == 0 and step.seconds > seconds:
+            if number == 0 and step.seconds > 0.1 * seconds:
                 warm_up = 1  # steps so long have long warmed up
             if number < warm_up:
                 continue
@@ -244,33 +234,7 @@ def build_prepared(recipe: Recipe, num_classes: int, pixels: Tensor) -> Model:
         torch.manual_seed(recipe.seed)
         model = build_model(recipe.model, num_classes, channels=recipe.preprocess.channels, size=recipe.preprocess.size)
     model.prepare(pixels)
-    if recipe.resizing.until:
-        if recipe.start != "scratch" or recipe.on_features:
-            raise RecipeError(
-                f"Pictures that are smaller at first (resizing.until={recipe.resizing.until:g}) were asked for with "
-                "weights that were trained before, or for a head alone.",
-                "a training from scratch",
-                "--set resizing.until=0",
-            )
-        _check_small(model, shrunk_side(recipe.preprocess.size, recipe.resizing.scale))
     return model
-
-
-@torch.no_grad()
-def _check_small(model: Model, side: int) -> None:
-    """Raise RecipeError unless the model takes pictures of this side, too."""
-    try:
-        if side < model.minimum_size:
-            raise RuntimeError("below the least side")
-        model.eval()(torch.zeros(1, side, side, model.channels, dtype=torch.uint8))
-    except RuntimeError as error:
-        raise RecipeError(
-            f"{type(model).__name__} made for {model.size} px does not take pictures of {side} px.",
-            "a network of any size, or no progressive resizing",
-            "--set resizing.until=0",
-        ) from error
-    finally:
-        model.train()
 
 
 def too_short(clock: Clock, what: str, least: float) -> BudgetError:

@@ -22,7 +22,6 @@ class Plan:
         measurements: what was measured.
         sentences: the reasons, for people.
         features_by: how features are computed that a head is trained on; None where there are none.
-        small_cost: where training begins on smaller pictures, the time that one takes as a share of a whole one's.
     """
 
     recipe: Recipe
@@ -32,7 +31,6 @@ class Plan:
     measurements: tuple[Measurement, ...] = ()
     sentences: tuple[str, ...] = field(default=())
     features_by: Execution | None = None
-    small_cost: float = 1.0
 
     def document(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -43,7 +41,6 @@ class Plan:
             "measurements": [measurement.document() for measurement in self.measurements],
             "sentences": list(self.sentences),
             "features_by": None if self.features_by is None else self.features_by.document(),
-            "small_cost": self.small_cost,
         }
 
     @staticmethod
@@ -57,5 +54,4 @@ class Plan:
             tuple(Measurement(**entry) for entry in document["measurements"]),
             tuple(document["sentences"]),
             Execution(**document["features_by"]) if document.get("features_by") else None,
-            document.get("small_cost", 1.0),
         )

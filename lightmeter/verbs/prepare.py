@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -26,11 +25,9 @@ from lightmeter.verbs.finish import least_finish_seconds
 from lightmeter.verbs.meter import WIDTHS, meter, too_short
 from lightmeter.verbs.mirror import measure_mirror
 from lightmeter.verbs.plan import Plan
+from lightmeter.verbs.request import Request
 from lightmeter.verbs.start import Start, open_start
 from lightmeter.verbs.training import Training
-
-if TYPE_CHECKING:
-    from lightmeter.verbs.request import Request
 
 
 def start_of(request: Request) -> Start | None:

@@ -45,8 +45,11 @@ class Request(BaseModel):
         start: weights to start from: a .safetensors file, a run, a bundle or a name; see `open_start`.
         freeze: blocks not to train, or ("all",).
         settings: `{"optimizer.lr": "0.1"}`, laid over the recipe.
+        seed: of every draw: the split, the first weights, the order of the pictures.
         on_bad: "error" or "quarantine".
         allow_leak: record test pictures that stand in train instead of refusing them.
+        class_names: a file that renames classes; see `open_source`.
+        path_column, label_column, group_column, split_column: of a table, where they are not called so.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

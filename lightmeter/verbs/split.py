@@ -60,10 +60,7 @@ def split(
     """
     assert len(pixel_hashes) == len(dataset), "one hash per item"
     hashes: list[Hashable] = pixel_hashes.tolist() if isinstance(pixel_hashes, np.ndarray) else list(pixel_hashes)
-    given = set(dataset.splits)
-    held_out = "test" if "test" in given else "val" if "val" in given else ""
-    own_val = {"val", "test"} <= given
-
+    held_out, own_val = _given(dataset.splits)
     rows_of: dict[str, list[int]] = {"pool": [], "val": [], "test": []}
     for row, part in enumerate(dataset.splits):
         rows_of["test" if held_out and part == held_out else "val" if own_val and part == "val" else "pool"].append(row)
@@ -80,9 +77,8 @@ def split(
         parts["test"] = _ids(taken)
         clusters = _less(clusters, taken)
     if not own_val:
-        cap = max(2500, 10 * num_classes)
         size = sum(len(cluster.ids) for cluster in clusters)
-        taken = _draw(clusters, _quota(clusters, min(VAL_SHARE, cap / max(size, 1)), totals, least=3), seed)
+        taken = _draw(clusters, _quota(clusters, _val_share(size, num_classes), totals, least=3), seed)
         parts["val"] = _ids(taken)
         clusters = _less(clusters, taken)
     parts["train"] = _ids(clusters)
@@ -108,6 +104,30 @@ def split(
         leaks=leaks,
         clusters=sum(size > 1 for size in together.values()),
     )
+
+
+def sizes(splits: Sequence[str], num_classes: int) -> tuple[int, int, int]:
+    """About how many pictures `split` will put into train, val and test, told before any is decoded.
+
+    Args:
+        splits: of the source, one per picture, as a Dataset has them.
+    """
+    held_out, own_val = _given(splits)
+    count = Counter(splits)
+    test = count[held_out] if held_out else round(TEST_SHARE * len(splits))
+    learned = len(splits) - test
+    val = count["val"] if own_val else round(_val_share(learned, num_classes) * learned)
+    return learned - val, val, test
+
+
+def _given(splits: Iterable[str]) -> tuple[str, bool]:
+    """The source's part that is held out for the test, or "", and whether its own val is validated on."""
+    given = set(splits)
+    return "test" if "test" in given else "val" if "val" in given else "", {"val", "test"} <= given
+
+
+def _val_share(learned: int, num_classes: int) -> float:
+    return min(VAL_SHARE, max(2500, 10 * num_classes) / max(learned, 1))
 
 
 def _roots(dataset: Dataset, hashes: Sequence[Hashable], rows: Sequence[int]) -> list[int]:

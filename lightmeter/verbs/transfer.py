@@ -85,8 +85,8 @@ def plan_transfer(
     def ending(tested: Literal[1, 2, 6]) -> tuple[float, float | None, str]:
         """Seconds after training where each picture is scored in so many views, until when to train, and that said."""
         rate = extraction.scoring_rate(quick, inputs, tested, seconds=min(2.0, 0.01 * share))
-        # No margin: the speed is that of the way in which pictures will be scored, or where no graph was tried that of
-        # a slower one; and what is kept for export and report has some to spare.
+        # No margin: the speed was measured in the way that will score, or in a slower one where no graph was tried. And
+        # what is kept for export and report has some to spare.
         finish = finish_seconds(extraction.export_seconds(quick), scored, rate, margin=1.0)
         kept = f"{finish:.0f} s are kept for export, the exam, scoring {scored:,} images and the report."
         return finish, None if clock.budget is None else clock.budget - finish, kept

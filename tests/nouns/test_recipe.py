@@ -79,22 +79,12 @@ def test_a_part_is_added_to_a_list() -> None:
 @pytest.mark.parametrize(("views", "mirrored"), [(1, False), (2, True)])
 def test_a_recipe_from_before_mirror_images_had_a_field_means_what_it_did(views: int, mirrored: bool) -> None:
     old = RECIPE.model_copy(update={"views": views}).model_dump(mode="json")
-    del old["feature_mirror"], old["resizing"]
+    del old["feature_mirror"]
     made = Recipe.parse(old)
     assert made.feature_mirror == mirrored
     assert made.views_for_features == 1 + mirrored
     assert made.document() == old  # nor does its key change
     assert made.override({"views": "1"}).feature_mirror is False
-
-
-def test_a_recipe_from_before_progressive_resizing_keeps_its_key() -> None:
-    assert "resizing" not in RECIPE.document()
-    made = RECIPE.override({"resizing.until": "0.5"})
-    assert made.document()["resizing"] == {"until": 0.5, "scale": 0.75}
-    assert Recipe.parse(made.document()) == made
-    assert made.override({"resizing.until": "0"}).key() == RECIPE.key()
-    with pytest.raises(RecipeError, match=r"resizing\.until"):
-        RECIPE.override({"resizing.until": "2"})
 
 
 def test_mirror_images_are_set_apart_from_what_is_scored() -> None:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torch import Tensor
 
 from lightmeter.errors import RecipeError
 from lightmeter.models import MODELS
+from lightmeter.models.base import Model
 from lightmeter.nouns.dataset import Dataset
 from lightmeter.sources import open_source
 from lightmeter.verbs import canvas
 from lightmeter.verbs.canvas import choose_preprocess
+from lightmeter.verbs.choose_extraction import Extraction
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.request import Request
 from lightmeter.verbs.start import Start, open_start
@@ -86,3 +90,22 @@ def test_reading_more_pictures_takes_longer(tmp_path: Path) -> None:
     texts = {name: getattr(few, name) * 1000 for name in ("ids", "hashes", "splits", "groups")}
     many = replace(few, labels=np.tile(few.labels, 1000), **texts)
     assert canvas._reading_seconds(many) > 100 * canvas._reading_seconds(few) > 0
+
+
+def test_the_canvas_is_chosen_for_as_many_features_as_the_plan_will_ask_for(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, choose = [], canvas.choose_extraction
+
+    def choosing(quick: Model, pixels: Tensor, views: int, **options: Any) -> Extraction:
+        asked.append(views)
+        return choose(quick, pixels, views, **options)
+
+    monkeypatch.setattr(canvas, "choose_extraction", choosing)
+    dataset = folder(tmp_path / "a", 50)
+    chosen(dataset, start, 60.0)
+    chosen(dataset, start, 60.0, feature_mirror="false")
+    chosen(dataset, start, 60.0, feature_views="5")
+    parted = replace(dataset, splits=("train", "val", "test") * 4)
+    chosen(parted, start, 60.0, feature_mirror="false")
+    assert asked == [2 * 10, 10, 7 * 10, 8]  # of 12 pictures a fifth is held out

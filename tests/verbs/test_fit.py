@@ -11,23 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from lightmeter.errors import FormatError, TrainingError
-from lightmeter.nouns.preprocess import Preprocess
-from lightmeter.nouns.recipe import BatchNorm, Loss, ModelChoice, Optimizer, Recipe, Resizing
+from lightmeter.nouns.recipe import BatchNorm, Loss, ModelChoice, Optimizer, Recipe
 from lightmeter.optim.losses import sum_of_squares
 from lightmeter.verbs.fit import Averaged, fit, steps, training_mode, validate
 from lightmeter.verbs.state import State
 from tests.verbs.learning import CLASSES, PLAIN, DigitBatches, fresh, recipe
 
 ADAMW = Optimizer(name="adamw", lr=1e-3, bias_lr=1e-3, head_lr=1e-3)
-
-
-def test_pictures_are_smaller_until_half_of_the_training_is_done() -> None:
-    made = recipe(resizing=Resizing(until=0.5), preprocess=Preprocess(size=32, channels=1))
-    state, sides = fresh(made), []
-    state.module.register_forward_pre_hook(lambda _, inputs: sides.append(inputs[0].shape[1:]))
-    for _ in steps(state, made, _Stretched(made), PLAIN):
-        pass
-    assert sides == 12 * [(24, 24, 1)] + 12 * [(32, 32, 1)]
 
 
 def tensors(state: State) -> dict[str, Tensor]:
@@ -44,13 +34,8 @@ def tensors(state: State) -> dict[str, Tensor]:
 @pytest.mark.parametrize("killed_after", [1, 5, 8, 11, 23])
 @pytest.mark.parametrize(
     "made",
-    [
-        recipe(),
-        recipe(ema=0.9),
-        recipe(model=ModelChoice(name="mobilenet_v2", width=0.25), optimizer=ADAMW),
-        recipe(resizing=Resizing(until=0.5), preprocess=Preprocess(size=32, channels=1)),
-    ],
-    ids=["muon", "ema", "adamw and dropout", "smaller at first"],
+    [recipe(), recipe(ema=0.9), recipe(model=ModelChoice(name="mobilenet_v2", width=0.25), optimizer=ADAMW)],
+    ids=["muon", "ema", "adamw and dropout"],
 )
 def test_a_state_saved_at_any_step_goes_on_bit_for_bit(made: Recipe, killed_after: int, tmp_path: Path) -> None:
     if made.model.name == "mobilenet_v2":  # needs 32 pixels; stretched digits do

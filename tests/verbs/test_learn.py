@@ -18,7 +18,7 @@ from lightmeter.nouns.run import Run
 from lightmeter.verbs.clock import Clock, process_start
 from lightmeter.verbs.fit import Step
 from lightmeter.verbs.learn import Interrupted, Pace, StopFlag, learn
-from lightmeter.verbs.plan import Plan
+from lightmeter.verbs.meter import Plan
 from tests.verbs.learning import CLASSES, PLAIN, DigitBatches, fresh, recipe
 
 FOREVER = Clock(time.monotonic(), None)
@@ -201,15 +201,6 @@ def test_a_slow_machine_shortens_the_schedule_and_a_fast_one_lengthens_an_elasti
     # Past the deadline one more step is taken, so that the last epoch ends properly.
     assert paced(Pace(5.0, elastic=True), 1000.0, 10.0) == 16
     assert paced(Pace(None, elastic=False), 1000.0, 10.0) == 1000
-
-
-def test_pictures_that_are_smaller_at_first_are_not_taken_for_the_speed_of_all() -> None:
-    # 100 small images in 10 s are the work of 50; 10 s are left for 50 more, and 0.75 is what one takes on average.
-    pace = Pace(20.0, elastic=False, small_until=0.5, small_cost=0.5)
-    assert paced(pace, 1000.0, 10.0) == pytest.approx(50 / 0.75, rel=0.01)
-    assert [pace.done(0.0, progress) for progress in (0.0, 0.5, 1.0)] == pytest.approx([0, 1 / 3, 1])
-    assert pace.done(0.5, 0.75) == 0.5
-    assert [pace.cost(progress) for progress in (0.0, 0.25, 0.5, 1.0)] == pytest.approx([0.75, 5 / 6, 1, 1])
 
 
 def test_pauses_are_no_part_of_the_speed() -> None:

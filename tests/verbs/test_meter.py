@@ -16,13 +16,12 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from lightmeter.errors import BudgetError, RecipeError
+from lightmeter.errors import BudgetError
 from lightmeter.exporters.onnx import EXPORT_SECONDS
 from lightmeter.models import build_model
 from lightmeter.models.base import freeze
 from lightmeter.nouns.progress import Silent
-from lightmeter.nouns.recipe import ModelChoice, Recipe, Resizing
-from lightmeter.verbs import meter as meters
+from lightmeter.nouns.recipe import ModelChoice, Recipe
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.execution import Execution
 from lightmeter.verbs.finish import finish_seconds
@@ -54,49 +53,6 @@ def plan(budget: float | None, epochs: float | None = None) -> Plan:
         promise=wider_is_better,
         widths=(0.25, 0.5),
     )
-
-
-def test_smaller_pictures_at_first_are_measured_and_planned_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    def rate(model: nn.Module, made: Recipe, *_: object, **__: object) -> float:
-        return 200.0 if made.resizing.until else 100.0
-
-    monkeypatch.setattr(meters, "training_rate", rate)
-    images, labels = pixels()
-
-    def planned(resizing: Resizing) -> Plan:
-        return meter(
-            lambda epochs, width: make(epochs, width).model_copy(update={"resizing": resizing}),
-            DigitBatches,
-            images,
-            labels,
-            num_classes=10,
-            scored=60,
-            clock=Clock(time.monotonic(), 40.0),
-            epochs=None,
-            promise=wider_is_better,
-            widths=(0.25,),
-        )
-
-    made, plain = planned(Resizing(until=0.5, scale=1.0)), planned(Resizing())
-    assert (made.small_cost, plain.small_cost) == (0.5, 1.0)
-    assert made.recipe.epochs == pytest.approx(plain.recipe.epochs / 0.75, rel=0.1)
-    assert any("The first 50% of the training" in sentence for sentence in made.sentences)
-    assert Plan.parse(made.document(), made.recipe) == made
-
-
-def test_a_network_that_takes_no_smaller_pictures_is_refused() -> None:
-    images, _ = pixels()
-    made = make(1.0, 0.25).model_copy(update={"resizing": Resizing(until=0.5)})
-    with pytest.raises(RecipeError, match="does not take pictures of 6 px"):
-        build_prepared(made, 10, images)
-
-
-@pytest.mark.parametrize("other", [{"start": "some@0123456789abcdef"}, {"freeze": ("all",)}])
-def test_smaller_pictures_at_first_are_for_trainings_from_scratch(other: dict[str, Any]) -> None:
-    images, _ = pixels()
-    made = make(1.0, 0.25).model_copy(update={"resizing": Resizing(until=0.5, scale=1.0), **other})
-    with pytest.raises(RecipeError, match="for a head alone"):
-        build_prepared(made, 10, images)
 
 
 def wider_is_better(width: float, epochs: float) -> float:
@@ -293,10 +249,11 @@ def test_what_the_looks_took_is_not_planned_with(monkeypatch: pytest.MonkeyPatch
     def slow(model: nn.Module, recipe: Recipe, *rest: object, **options: object) -> float:
         nonlocal spent
         spent += 20.0
-        return 1000.0
+        return 1000.0 if recipe.model.width == 0.25 else 100.0
 
     def narrow(width: float, epochs: float) -> float:
-        return 0.1 * width
+        """The wider one would be better with half of the narrower one's speed, which it has not."""
+        return 0.2 if width == 0.25 else 0.1 if epochs > 1000 else 0.3
 
     monkeypatch.setattr("lightmeter.verbs.meter.training_rate", slow)
     rest: dict[str, Any] = {"num_classes": 10, "scored": 60, "epochs": None, "widths": (0.25, 0.5), "promise": narrow}
@@ -328,6 +285,24 @@ def test_a_look_that_takes_a_good_part_of_the_budget_is_the_last(monkeypatch: py
     made = meter(make, DigitBatches, images, labels, clock=Busy(0.0, 60.0), promise=wider_is_better, **rest)
     assert looked == [2.0, 0.25]  # not an epoch at 2; and not 1 and 0.5 between them
     assert made.recipe.model.width == 0.25
+
+
+def test_a_width_that_cannot_promise_more_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However little its steps may cost: a look takes its time."""
+    images, labels = pixels()
+    looked: list[float] = []
+
+    def rate(model: nn.Module, recipe: Recipe, *rest: object, **options: object) -> float:
+        looked.append(recipe.model.width)
+        return 1000.0 / recipe.model.width**1.5
+
+    def promise(width: float, epochs: float) -> float:
+        return 0.5 if width >= 0.5 else 0.7
+
+    monkeypatch.setattr("lightmeter.verbs.meter.training_rate", rate)
+    rest: dict[str, Any] = {"num_classes": 10, "scored": 60, "epochs": None, "widths": (0.25, 0.5, 1.0, 2.0)}
+    meter(make, DigitBatches, images, labels, clock=Clock(time.monotonic(), 600.0), promise=promise, **rest)
+    assert looked == [0.5]
 
 
 def test_a_choice_is_kept_for_the_same_machine_model_and_batch(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lightmeter.errors import DataError, LeakError
 from lightmeter.nouns.dataset import Bad, Dataset, Provenance
 from lightmeter.nouns.split import Split
-from lightmeter.verbs.split import split
+from lightmeter.verbs.split import sizes, split
 
 
 def make(
@@ -242,3 +242,16 @@ def test_bad_items_are_no_part_of_it() -> None:
     result = split(dataset, dataset.hashes)
     assert "0003.png" not in result.train + result.val + result.test
     assert result.fingerprint == dataset.fingerprint != replace(whole).fingerprint
+
+
+@pytest.mark.parametrize(
+    "given", [[""], ["train", "train", "test"], ["train", "train", "val"], ["train", "val", "test"]]
+)
+def test_the_sizes_told_before_decoding_are_those_of_the_split(given: list[str]) -> None:
+    dataset = make([0, 1] * 300, splits=(given * 600)[:600])
+    found = split(dataset, list(dataset.hashes))
+    assert sizes(dataset.splits, 2) == (len(found.train), len(found.val), len(found.test))
+
+
+def test_the_sizes_told_before_decoding_know_the_most_that_is_validated_on() -> None:
+    assert sizes(["train"] * 50_000 + ["test"] * 10_000, 10) == (47_500, 2_500, 10_000)
