@@ -21,11 +21,12 @@ Change = Callable[[int, Picture, Picture], Picture]
 As OpenCV takes them, and picture and room are different memory. Threads call it for different places at once.
 """
 
+_MOST_THREADS = 4  # only one of them runs Python at a time, which is an eighth of the work of a picture
 _WORTH_THREADS = 40_000  # bytes of a picture, below which threads wait for Python more than they compute
 
 
 def one_by_one(pictures: Sequence[Picture] | Picture, changes: Sequence[Change]) -> Tensor:
-    """Pictures through all changes, on as many cores as PyTorch uses.
+    """Pictures through all changes, on as many cores as PyTorch uses, but no more than a few.
 
     Args:
         pictures: [N, S, S, C] of uint8 or float32, or N of [S, S, C], wherever they lie; they stay as they are.
@@ -49,7 +50,9 @@ def one_by_one(pictures: Sequence[Picture] | Picture, changes: Sequence[Change])
             if picture is not own:
                 own[...] = picture
 
-    shares = min(len(pictures), torch.get_num_threads()) if first.nbytes >= _WORTH_THREADS else 1
+    shares = 1
+    if first.nbytes >= _WORTH_THREADS:
+        shares = min(len(pictures), torch.get_num_threads(), _MOST_THREADS)
     bounds = [len(pictures) * number // shares for number in range(shares + 1)]
     others = [_threads(shares - 1).submit(some, *bounds[number : number + 2]) for number in range(1, shares)]
     some(bounds[0], bounds[1])

@@ -16,7 +16,7 @@ from lightmeter.nouns.recipe import AugmentChoice
 SINGLY = sorted(name for name, builder in AUGMENTATIONS.items() if isinstance(builder(), Singly))
 
 
-@pytest.fixture(params=[1, 2, 7])
+@pytest.fixture(params=[1, 2, 4])
 def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr("lightmeter.augment.singly._WORTH_THREADS", 1)
     before = torch.get_num_threads()
