@@ -21,7 +21,7 @@ Change = Callable[[int, Picture, Picture], Picture]
 As OpenCV takes them, and picture and room are different memory. Threads call it for different places at once.
 """
 
-_MOST_THREADS = 4  # only one of them runs Python at a time, which is an eighth of the work of a picture
+_MOST_THREADS = 4  # only one of them runs Python at a time, which is about a sixth of the work
 _WORTH_THREADS = 40_000  # bytes of a picture, below which threads wait for Python more than they compute
 
 
