@@ -22,7 +22,7 @@ go to standard error in any case. `lightmeter --install-completion` teaches your
 | exit code | means |
 |---|---|
 | 0 | done |
-| 1 | a check that must hold did not, such as a bundle's exam |
+| 1 | a check that must hold did not, such as a bundle's exam, or a picture could not be read |
 | 2 | a mistake that you can mend; the message says how |
 | 70 | a bug of ours, with a traceback to report |
 | 130 | interrupted; `train` can be resumed |

@@ -107,4 +107,4 @@ def _check_together(out: Path | None, examples: int, forms: dict[str, bool]) -> 
     if examples:
         asked += ["--examples"] * bool(asked)
     if len(asked) > 1:
-        raise UsageError(f"{' and '.join(asked)} do not go together.", "one form at a time")
+        raise UsageError(f"{' and '.join(asked)} do not go together.", "one form at a time", "export once for each.")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lightmeter.cli import show
+from lightmeter.cli.checks import GATE
 from lightmeter.cli.options import BundlePath, Json
 from lightmeter.cli.progress import open_progress
 from lightmeter.errors import UsageError
@@ -34,7 +35,7 @@ def predict(
     """Name what pictures show.
 
     Probabilities are calibrated; where the model should not be trusted, the
-    note says why.
+    note says why. Pictures that cannot be read are listed, and end it with 1.
     """
     from lightmeter.nouns.bundle import Bundle
     from lightmeter.nouns.files import write_atomic
@@ -45,22 +46,27 @@ def predict(
     found = run(Bundle.open(bundle_in(bundle)), files, progress=open_progress())
     if csv_file is not None:
         write_atomic(csv_file, to_csv(found))
+    unread = sum(prediction.failed for prediction in found)
     if json:
         show.emit({"predictions": [prediction.document() for prediction in found]})
-        return
-    show.table(
-        ("file", "label", "probability", "then", "note"),
-        [
-            (
-                prediction.file,
-                prediction.label or "-",
-                "-" if prediction.probability is None else show.percent(prediction.probability, 1),
-                ", ".join(f"{label} {show.percent(share, 1)}" for label, share in prediction.top[1:3]),
-                prediction.reason,
-            )
-            for prediction in found
-        ],
-    )
+    else:
+        show.table(
+            ("file", "label", "probability", "then", "note"),
+            [
+                (
+                    prediction.file,
+                    prediction.label or "-",
+                    "-" if prediction.probability is None else show.percent(prediction.probability, 1),
+                    ", ".join(f"{label} {show.percent(share, 1)}" for label, share in prediction.top[1:3]),
+                    prediction.reason,
+                )
+                for prediction in found
+            ],
+        )
+        if unread:
+            show.line(f"{unread} of {len(found)} could not be read.", "yellow")
+    if unread:
+        raise typer.Exit(GATE)
 
 
 def explain(

@@ -239,8 +239,9 @@ def build_prepared(recipe: Recipe, num_classes: int, pixels: Tensor) -> Model:
 
 def too_short(clock: Clock, what: str, least: float) -> BudgetError:
     """The error for a budget in which `what` does not fit, with the seconds that would do."""
+    spent = f"reading and measuring took {clock.elapsed:.0f} s of it"
     return BudgetError(
-        f"The budget of {clock.budget:.0f} s is too short for {what}.",
+        f"The budget of {clock.budget:.0f} s is too short for {what}: {spent}.",
         f"at least {math.ceil(least / 5) * 5} s on this machine",
         "give a longer --budget, or fewer or smaller images.",
     )

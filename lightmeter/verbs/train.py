@@ -77,7 +77,9 @@ def train(
         if request.source != source:
             raise UsageError(f"{out} was trained on {request.source!r}, not on {source!r}.", "the same source")
         if run.has("result") and run.read("result").get("complete", True):
-            progress.say("That run is complete.")
+            progress.say(
+                "That run is complete, as it was asked for then; for more, start a new one, with another --out."
+            )
             return _result(run)
     else:
         request = Request.parse({"source": source, **options})

@@ -349,6 +349,8 @@ def test_several_runs_on_one_page(ten: tuple[Path, Pack], tmp_path: Path) -> Non
     assert order == sorted(order)
     text = report_several([*paths, runs / "elsewhere"], tmp_path / "compared.html").read_text(encoding="utf-8")
     assert "did not score the same pictures: 359 and 718, of which" in Page(text).text
+    assert "These runs cannot be ranked:" in Page(text).text
+    assert "highest score" not in Page(text).text
     with pytest.raises(UsageError, match="1 runs were given"):
         report_several([paths[0]], tmp_path / "compared.html")
     with pytest.raises(UsageError):

@@ -65,7 +65,7 @@ def _headline(
     if not pairs:
         return f"“{name}” is the only run that was tested: {score} right.", ""
     if any(found is None for _, found in pairs):
-        return f"“{name}” has the highest score, {score}.", "Not all runs were tested on the same pictures."
+        return "These runs cannot be ranked:", "not all of them were tested on the same pictures."
     open_ = [f"“{names[other.path]}”" for other, found in pairs if found and found.verdict != "worse"]
     if open_:
         return f"“{name}” has the highest score, {score},", f"but {listed(open_)} cannot be told apart from it."
