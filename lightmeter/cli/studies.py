@@ -141,7 +141,7 @@ def ablate(
 ) -> None:
     """Change a recipe field by field, and say what each change did.
 
-    Every arm gets the same pictures, time and seeds, and is held against the
+    Every arm gets the same pictures, budget and seeds, and is held against the
     base picture by picture.
     """
 

@@ -85,7 +85,7 @@ def ablate(asked: Asked, factors: Mapping[str, Sequence[str]], materials: Materi
     return _study(
         "ablate",
         f"What changes on {base.pictures.source}: {listed}",
-        "Each arm differs from the base in what its name says, with the same pictures, time and seeds.",
+        "Each arm differs from the base in what its name says, with the same pictures, budget and seeds.",
         arms,
         asked,
         pairs=tuple((BASE, arm.name) for arm in arms[1:]),
