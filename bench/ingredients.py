@@ -122,8 +122,6 @@ def trained(data: Data, settings: Settings, seconds: float, width: float, seed: 
     pixels = data.pixels(2000)
     model = build_prepared(recipe, len(classes), pixels)
     execution, _ = measure_training(model, pixels[:512], data.labels(512), 512, seconds=2.0, cache=cache_folder())
-
-    model = build_prepared(recipe, len(classes), pixels)
     rate = training_rate(model, recipe, data.batches(recipe), execution, seconds=_LOOK)
     return trained_for(recipe, data.batches(recipe), execution, seconds * rate, classes, pixels)
 

@@ -41,7 +41,7 @@ def errors(quick: bool) -> Outcome:
     """Test errors of CIFAR-10 at the same deadlines, start-up included; the ratio is the worse one of them.
 
     Ours starts with an empty cache each time: reading, checking and measuring are within its seconds. Of the others,
-    importing PyTorch is not. A quick look holds pictures apart that each side tests on: it is no comparison.
+    importing PyTorch is not. In a quick look each side is tested on other pictures: it is no comparison.
 
     The port of airbench runs beside them, but for a quick look: what it reaches stands in the details.
     """

@@ -95,7 +95,7 @@ class Pack:
     def each(self, rows: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
         """The canvases of these rows, uint8[S, S, C], where they lie; they are asked for all at once."""
         self.soon(rows)
-        pixels = np.asarray(self.pixels)  # of whose class views cost a tenth of a mapped array's
+        pixels = np.asarray(self.pixels)  # a view of a mapped array makes an object of a slower class
         return [pixels[row] for row in rows.tolist()]
 
     def in_turn(self, rows: NDArray[np.int64], count: int) -> Iterator[NDArray[np.uint8]]:

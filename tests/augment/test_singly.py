@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import Barrier
 
 import pytest
 import torch
@@ -65,6 +66,17 @@ def test_what_goes_wrong_in_a_thread_is_raised(threads: int) -> None:
 
     with pytest.raises(ValueError, match="the eighth"):
         one_by_one(pictures(8, 3, torch.uint8).numpy(), [fail])
+
+
+def test_a_batch_is_shared_out_among_threads(threads: int) -> None:
+    met = Barrier(threads)  # each share holds one picture, and waits for all the others
+
+    def wait(place: int, picture: Picture, room: Picture) -> Picture:
+        met.wait(timeout=30)
+        return picture
+
+    pixels = pictures(threads, 3, torch.uint8)
+    assert torch.equal(one_by_one(pixels.numpy(), [wait]), pixels)
 
 
 def test_pictures_may_come_as_arrays_wherever_they_lie(threads: int) -> None:
