@@ -199,3 +199,13 @@ def test_importing_what_serves_loads_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_trains_is_imported_without_what_only_mixing_and_the_end_need() -> None:
+    program = (
+        "import sys, lightmeter.verbs.prepare, lightmeter.verbs.learn\n"
+        "found = {'scipy', 'onnxruntime', 'onnx', 'sklearn'} & set(sys.modules)\n"
+        "assert not found, found"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

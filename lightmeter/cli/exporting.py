@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -55,48 +55,44 @@ def export(
         from lightmeter.verbs.any_size import export_any_size
 
         found = export_any_size(run, any_size)
-        if json:
-            show.emit(found.document())
-            return
-        show.line(f"{found.file}", "bold")
-        show.line(
+        said = (
             f"exam passed: {found.n} pictures, at most {found.grey_levels:.2f} grey levels off on average, largest "
             f"difference of logits {found.max_abs_diff:.2g}"
         )
-        return
-    if triton is not None:
+        _tell(json, found.document(), f"{found.file}", said)
+    elif triton is not None:
         from lightmeter.verbs.triton import export_triton
 
         written = export_triton(run, triton)
-        if json:
-            show.emit({"model": str(written)})
-            return
-        show.line(f"{written}", "bold")
-        return
-    if int8:
+        _tell(json, {"model": str(written)}, f"{written}")
+    elif int8:
         from lightmeter.verbs.quantise import export_int8
 
         made = export_int8(run, out, progress=open_progress())
-        if json:
-            show.emit(made.document())
-            return
-        show.line(f"{made.bundle}", "bold")
-        show.line(
+        said = (
             f"validation {made.val.accuracy:.1%}, {100 * made.drop:+.2f} points lost; {made.speedup:.2f} times as fast "
             "as in float32 for one picture"
         )
-        return
-    from lightmeter.verbs.again import export as write
+        _tell(json, made.document(), f"{made.bundle}", said)
+    else:
+        from lightmeter.verbs.again import export as write
 
-    document = write(run, out, examples=examples, progress=open_progress())
+        document = write(run, out, examples=examples, progress=open_progress())
+        exam, travelling = document["exam"], document["examples"]
+        lines = [f"exam passed: {exam['n']} pictures, largest difference {exam['max_abs_diff']:.2g}"]
+        if travelling:
+            lines.append(f"{travelling:,} training pictures travel with it: whoever has the bundle can see them.")
+        _tell(json, document, f"{document['bundle']}", *lines)
+
+
+def _tell(json: bool, document: dict[str, Any], written: str, *lines: str) -> None:
+    """The document as JSON, or what was written and the lines about it."""
     if json:
         show.emit(document)
         return
-    exam = document["exam"]
-    show.line(f"{document['bundle']}", "bold")
-    show.line(f"exam passed: {exam['n']} pictures, largest difference {exam['max_abs_diff']:.2g}")
-    if document["examples"]:
-        show.line(f"{document['examples']:,} training pictures travel with it: whoever has the bundle can see them.")
+    show.line(written, "bold")
+    for line in lines:
+        show.line(line)
 
 
 def _check_together(out: Path | None, examples: int, forms: dict[str, bool]) -> None:
