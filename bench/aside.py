@@ -10,7 +10,8 @@ from typing import Any
 def aside(record: dict[str, Any]) -> str:
     """A sentence with a blank before it, or nothing."""
     tell = _TELL.get(record["id"])
-    return "" if tell is None else f" {tell(record['details'])}"
+    told = "" if tell is None else tell(record["details"])
+    return told and f" {told}"
 
 
 def _backends(details: dict[str, Any]) -> str:
@@ -59,6 +60,26 @@ def _deadlines(details: dict[str, Any]) -> str:
     return f"Seconds taken: {'; '.join(told)}."
 
 
+def _larger(details: dict[str, Any]) -> str:
+    told = [
+        f"{one['shorter side']:,} pixels {one['ratio']:.3g} ({one['low']:.3g} to {one['high']:.3g}), "
+        f"{one['ours']:.3g} beside {one['theirs']:.3g} a second"
+        for one in details.get("larger", ())
+    ]
+    return f"At a shorter side of {'; '.join(told)}." if told else ""
+
+
+def _together(details: dict[str, Any]) -> str:
+    lost = f"{details['points lost']:.2f} points fewer right of {details['n']:,} validation pictures"
+    many = details.get("together")
+    if many is None:
+        return f"{lost.capitalize()}."
+    return (
+        f"{lost.capitalize()}. {many['pictures']} pictures at a time: {many['ratio']:.3g} ({many['low']:.3g} to "
+        f"{many['high']:.3g}), {many['ours']:.3g} beside {many['theirs']:.3g} ms a picture."
+    )
+
+
 def _keras(details: dict[str, Any]) -> str:
     return f"Keras on TensorFlow takes {', '.join(f'{seconds:.1f}' for seconds in details['by Keras'])} s."
 
@@ -66,7 +87,9 @@ def _keras(details: dict[str, Any]) -> str:
 _TELL: dict[str, Callable[[dict[str, Any]], str]] = {
     "P2": _backends,
     "P3": _airbench,
+    "P5": _larger,
     "P6": _accuracies,
     "P7": _deadlines,
+    "P9": _together,
     "P10": _keras,
 }

@@ -30,6 +30,29 @@ def folder(target: Path, count: int, *, shorter: int | None = None) -> Path:
     return target
 
 
+def tiled(target: Path, count: int, *, shorter: int) -> Path:
+    """`count` JPEGs of 4 to 3 of two classes below `target`, each of many pictures side by side, at their own size.
+
+    So the detail in a pixel is that of the pictures, and not of an enlargement, which a decoder reads faster.
+    """
+    real = sorted((data_folder() / "imagenette").rglob("*.JPEG"))
+    drawn = np.random.default_rng(0)
+    for number in range(count):
+        whole, top = Image.new("RGB", (shorter * 4 // 3, shorter)), 0
+        while top < whole.height:
+            left, lowest = 0, whole.height
+            while left < whole.width:
+                one = int(drawn.integers(len(real) or 100))
+                picture = Image.open(real[one]).convert("RGB") if real else _made(one)
+                whole.paste(picture, (left, top))
+                left, lowest = left + picture.width, min(lowest, picture.height)
+            top += lowest
+        place = target / f"class {number % 2}" / f"{number}.jpg"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        whole.save(place, quality=90)
+    return target
+
+
 def parted(target: Path, count: int | None) -> Path:
     """Imagenette as a folder with the parts `train` and `val`: all of it, or `count` pictures to learn from.
 

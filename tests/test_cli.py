@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -303,6 +304,33 @@ class TestProgress:
             "decode: 920 of 1,000 images, 91 images/s, 0.9 s left",
             "decode: 1,000 images in 11 s",
         ]
+
+    def test_what_is_to_be_reached_may_change(self) -> None:
+        now = 0.0
+        text = io.StringIO()
+        progress = PlainProgress(Console(file=text), clock=lambda: now)
+        with progress.track("training", 100, "images") as advance:
+            for total in (None, 300, None):
+                now += 6
+                advance(60, total)
+        assert text.getvalue().splitlines() == [
+            "training: 60 of 100 images, 10 images/s, 4.0 s left",
+            "training: 120 of 300 images, 10 images/s, 18 s left",
+            "training: 180 of 300 images, 10 images/s, 12 s left",
+            "training: 180 images in 18 s",
+        ]
+
+    def test_a_bar_keeps_its_speed_where_its_total_changes(self) -> None:
+        progress = RichProgress(Console(file=io.StringIO(), force_terminal=True, width=100))
+        with progress.track("training", 100, "images") as advance:
+            bars = progress._bars
+            assert bars is not None
+            for _ in range(3):
+                time.sleep(0.01)
+                advance(10)
+            advance(10, 300)
+            (task,) = bars.tasks
+            assert (task.completed, task.total) == (40, 300) and task.speed
 
     def test_what_is_quick_is_silent(self) -> None:
         text = io.StringIO()

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lightmeter.cli.show import duration
+from lightmeter.nouns.progress import Advance
 
 if TYPE_CHECKING:
     from rich.progress import Progress, Task
@@ -33,7 +34,7 @@ class RichProgress:
         self._bars: Progress | None = None
 
     @contextlib.contextmanager
-    def track(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    def track(self, title: str, total: int, unit: str) -> Iterator[Advance]:
         """Show one bar; bars may nest."""
         outermost = self._bars is None
         bars = self._bars or _bars(self._console, unit)
@@ -41,8 +42,15 @@ class RichProgress:
             self._bars = bars
             bars.start()
         task = bars.add_task(title, total=total, unit=unit)
+        (shown,) = (one for one in bars.tasks if one.id == task)
+
+        def advance(count: int, total: int | None = None) -> None:
+            if total is not None:
+                shown.total = total  # `update` would forget the speed as well
+            bars.advance(task, count)
+
         try:
-            yield lambda count: bars.advance(task, count)
+            yield advance
         finally:
             bars.remove_task(task)
             if outermost:
@@ -61,20 +69,23 @@ class PlainProgress:
         self._console, self._clock = console, clock
 
     @contextlib.contextmanager
-    def track(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    def track(self, title: str, total: int, unit: str) -> Iterator[Advance]:
         """Print count, rate and time left, but nothing for what is done within a few seconds."""
         began = shown = self._clock()
         done = 0
 
-        def advance(count: int) -> None:
-            nonlocal done, shown
+        of = total
+
+        def advance(count: int, total: int | None = None) -> None:
+            nonlocal done, of, shown
             done += count
+            of = of if total is None else total
             now = self._clock()
-            if now - shown >= EVERY and done < total:
+            if now - shown >= EVERY and done < of:
                 shown = now
                 rate = done / (now - began)
-                left = (total - done) / rate if rate else 0.0
-                self.say(f"{title}: {done:,} of {total:,} {unit}, {rate:,.0f} {unit}/s, {duration(left)} left")
+                left = (of - done) / rate if rate else 0.0
+                self.say(f"{title}: {done:,} of {of:,} {unit}, {rate:,.0f} {unit}/s, {duration(left)} left")
 
         yield advance
         if shown > began:

@@ -39,7 +39,7 @@ def is_place(text: str) -> bool:
 
 
 def lines(document: dict[str, Any]) -> list[str]:
-    """What `inspect` found, one fact a line; long lists and nested documents are cut short."""
+    """What `inspect` found, one fact a line; long lists and nested documents are cut short, fractions to 5 digits."""
     shown = [f"{document['kind']} {document['path']}"]
     for key, value in document.items():
         if key in ("kind", "path"):
@@ -85,7 +85,16 @@ def _run(path: Path) -> dict[str, Any]:
     }
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
 def _short(value: Any, most: int = 100) -> str:
+    value = _plain(value)
     if isinstance(value, list) and len(value) > 8:
         head = json.dumps(value[:8], ensure_ascii=False, default=str)
         return f"{head[:most]} ... ({len(value)} in all)"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lightmeter.errors import TrainingError
 from lightmeter.nouns.evaluation import Evaluation
-from lightmeter.nouns.progress import Progress
+from lightmeter.nouns.progress import Advance, Progress
 from lightmeter.nouns.recipe import BatchNorm
 from lightmeter.nouns.run import Run
 from lightmeter.optim import build_optimizer
@@ -199,18 +199,16 @@ def _watched(
     clock: Clock,
     progress: Progress,
     stop: StopFlag,
-    advance: Callable[[int], None],
+    advance: Advance,
 ) -> Iterator[Step]:
     """Hand steps on, and between them save, keep to the deadline, show progress and heed a request to stop."""
-    start, total, shown = state.counters.progress, state.counters.remaining, 0
+    seen = 0
     for step in taken:
-        # In images of the plan: where the schedule is fitted to the time left, the bar still ends when training does.
-        done = round(total * (state.counters.progress - start) / (1 - start))
-        advance(done - shown)
-        shown = done
         if step.note:
             progress.say(step.note)
         pace.fit(state, step, batch_size, clock)
+        seen += step.images
+        advance(step.images, seen + round(state.counters.remaining))
         if not step.ends_epoch:  # at an epoch's end its record comes first
             if stop.requested:
                 _save(state, run, clock)

@@ -20,6 +20,7 @@ import pytest
 
 from lightmeter.errors import SourceError, UsageError
 from lightmeter.nouns.places import data_folder
+from lightmeter.nouns.progress import Advance
 from lightmeter.sources import named, open_source
 from lightmeter.verbs import archives
 from lightmeter.verbs import fetch as fetch_module
@@ -37,10 +38,10 @@ class Recorder:
         self.said: list[str] = []
 
     @contextmanager
-    def track(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    def track(self, title: str, total: int, unit: str) -> Iterator[Advance]:
         counts = self.counts[f"{title} {unit}"] = [total, 0]
 
-        def advance(count: int) -> None:
+        def advance(count: int, total: int | None = None) -> None:
             counts[1] += count
 
         yield advance

@@ -35,6 +35,16 @@ def test_a_bundle_shows_its_card_and_its_exam(own_bundle: Path) -> None:
     assert "  size: 24" in text
 
 
+def test_people_are_shown_no_more_digits_than_they_read() -> None:
+    found = {
+        "kind": "run",
+        "path": "p",
+        "result": {"test": {"accuracy": 0.9713983050847458, "n": 1234567}},
+        "at": [1 / 3],
+    }
+    assert lines(found)[1:] == ["result:", '  test: {"accuracy": 0.9714, "n": 1234567}', "at: [0.33333]"]
+
+
 def test_a_damaged_bundle_is_refused(own_bundle: Path) -> None:
     (own_bundle / "model.onnx").unlink()
     with pytest.raises(BundleError, match=r"model\.onnx is missing"):

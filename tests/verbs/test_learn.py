@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from lightmeter.errors import TrainingError
-from lightmeter.nouns.progress import SILENT
+from lightmeter.nouns.progress import SILENT, Advance
 from lightmeter.nouns.run import Run
 from lightmeter.verbs.clock import Clock, process_start
 from lightmeter.verbs.fit import Step
@@ -56,8 +56,8 @@ class _StopsAfter:
         self.left = images
 
     @contextmanager
-    def track(self, title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-        def advance(count: int) -> None:
+    def track(self, title: str, total: int, unit: str) -> Iterator[Advance]:
+        def advance(count: int, total: int | None = None) -> None:
             self.left -= count
             if -count < self.left <= 0:
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -207,6 +207,40 @@ def test_pauses_are_no_part_of_the_speed() -> None:
     pace = Pace(20.0, elastic=True)
     pace.paused = 5.0
     assert paced(pace, 50.0, 10.0) == pytest.approx(200, rel=0.01)
+
+
+def test_progress_counts_the_pictures_that_are_seen_and_not_those_that_were_planned(tmp_path: Path) -> None:
+    class Counter:
+        def __init__(self) -> None:
+            self.counts: list[int] = []
+            self.totals: list[int] = []
+
+        @contextmanager
+        def track(self, title: str, total: int, unit: str) -> Iterator[Advance]:
+            def advance(count: int, total: int | None = None) -> None:
+                self.counts.append(count)
+                self.totals.append(total or 0)
+
+            self.planned = total
+            yield advance
+
+        def say(self, text: str) -> None:
+            pass
+
+    counter, made, run = Counter(), recipe(epochs=1e5), run_in(tmp_path / "run")
+    learn(
+        fresh(made).module,
+        DigitBatches(made),
+        Plan(made, PLAIN, 1.5, False),
+        run=run,
+        classes=CLASSES,
+        clock=Clock(time.monotonic(), 2.0),
+        progress=counter,
+    )
+    step = made.batch_size
+    assert set(counter.counts) == {step} and len(counter.counts) == run.epochs()[-1]["step"]
+    assert sum(counter.counts) < counter.planned, "the schedule was to be cut here"
+    assert abs(counter.totals[-1] - sum(counter.counts)) <= step / 2
 
 
 def test_the_clock_counts_from_process_start() -> None:

@@ -27,6 +27,7 @@ from lightmeter.errors import BadImageError, DataError, StorageError
 from lightmeter.nouns.dataset import Bad, Dataset, Provenance
 from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.preprocess import Preprocess
+from lightmeter.nouns.progress import Advance
 from lightmeter.verbs.pack import LISTED, pack
 
 PREPROCESS = Preprocess(size=12, channels=3)
@@ -246,11 +247,11 @@ def test_progress_counts_every_image_once(tmp_path: Path) -> None:
             self.done = 0
 
         @contextmanager
-        def track(self, title: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
+        def track(self, title: str, total: int, unit: str) -> AbstractContextManager[Advance]:
             self.calls.append((total, unit))
             yield self.advance
 
-        def advance(self, count: int) -> None:
+        def advance(self, count: int, total: int | None = None) -> None:
             self.done += count
 
         def say(self, text: str) -> None:
