@@ -17,6 +17,10 @@ MOST = 64
 """Of a rounded weight's absolute value. A processor without VNNI adds two products of an unsigned and a signed byte in
 16 bits: 2 * 255 * 64 is the most that they hold, so that a graph answers alike everywhere."""
 
+ALONE = 127
+"""The same where a filter sees one channel, as many filters as there are: ONNX Runtime adds those products in 32 bits on
+every processor (`MlasConvDepthwiseKernel`, `DepthwiseMultiplyAccumulateCellAvx2`)."""
+
 _POSITIONS = 64  # of a map that are looked at in each picture
 _LARGEST = 4608  # inputs of a filter: above, their second moments would take a tenth of a GiB
 _DAMPED = 0.01  # of the mean second moment, added to each: what was never seen is not relied on
@@ -43,17 +47,18 @@ def round_filters(model: Any, canvases: NDArray[np.uint8]) -> dict[str, NDArray[
     _look(model, list(found.values()), canvases)
     steps = {}
     for name, one in found.items():
-        step = np.maximum(np.abs(one.weight).max(axis=2), 1e-12) / MOST
-        whole = rounded(one.weight / step[:, :, None], one.moments.astype(np.float64))
         shape = one.shape
+        most = ALONE if len(one.weight) == shape[0] > 1 and shape[1] == 1 else MOST
+        step = np.maximum(np.abs(one.weight).max(axis=2), 1e-12) / most
+        whole = rounded(one.weight / step[:, :, None], one.moments.astype(np.float64), most)
         values = (whole * step[:, :, None]).reshape(shape).astype(np.float32)
         tensors[name].CopyFrom(numpy_helper.from_array(values, name))
         steps[name] = step.reshape(shape[0]).astype(np.float32)
     return steps
 
 
-def rounded(weight: Array, moments: Array) -> Array:
-    """Whole numbers of at most `MOST`, such that sums of inputs times them change little.
+def rounded(weight: Array, moments: Array, most: int) -> Array:
+    """Whole numbers of at most `most`, such that sums of inputs times them change little.
 
     Args:
         weight: [groups, filters, inputs], in steps of the grid.
@@ -70,7 +75,7 @@ def rounded(weight: Array, moments: Array) -> Array:
         stop = min(inputs, start + _BLOCK)
         errors = np.empty((*weight.shape[:2], stop - start))
         for place in range(start, stop):
-            whole[:, :, place] = np.clip(np.rint(left[:, :, place]), -MOST, MOST)
+            whole[:, :, place] = np.clip(np.rint(left[:, :, place]), -most, most)
             error = (left[:, :, place] - whole[:, :, place]) / factor[:, None, place, place]
             left[:, :, place + 1 : stop] -= error[:, :, None] * factor[:, None, place, place + 1 : stop]
             errors[:, :, place - start] = error

@@ -12,19 +12,19 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from lightmeter.exporters.onnx import export_onnx
-from lightmeter.exporters.rounding import MOST, _Convolution, round_filters, rounded
+from lightmeter.exporters.rounding import ALONE, MOST, _Convolution, round_filters, rounded
 
 
 def test_it_is_the_nearest_where_inputs_have_nothing_to_do_with_each_other() -> None:
     weight = np.random.default_rng(0).uniform(-MOST, MOST, (2, 5, 7))
-    np.testing.assert_array_equal(rounded(weight, np.stack([np.eye(7)] * 2)), np.rint(weight))
+    np.testing.assert_array_equal(rounded(weight, np.stack([np.eye(7)] * 2), MOST), np.rint(weight))
 
 
 def test_sums_change_less_than_by_rounding_each_weight_to_the_nearest() -> None:
     draw = np.random.default_rng(0)
     inputs = draw.normal(size=(3, 2000, 4)) @ draw.normal(size=(3, 4, 100)) + 0.1 * draw.normal(size=(3, 2000, 100))
     weight = draw.uniform(-MOST, MOST, (3, 8, 100))
-    found = rounded(weight, inputs.transpose(0, 2, 1) @ inputs)
+    found = rounded(weight, inputs.transpose(0, 2, 1) @ inputs, MOST)
     assert np.array_equal(found, np.rint(found)) and np.abs(found).max() <= MOST
 
     def changed(whole: np.ndarray) -> np.ndarray:
@@ -36,7 +36,7 @@ def test_sums_change_less_than_by_rounding_each_weight_to_the_nearest() -> None:
 
 def test_inputs_that_were_never_seen_are_no_excuse() -> None:
     weight = np.random.default_rng(0).uniform(-MOST, MOST, (1, 2, 3))
-    np.testing.assert_array_equal(rounded(weight, np.zeros((1, 3, 3))), np.rint(weight))
+    np.testing.assert_array_equal(rounded(weight, np.zeros((1, 3, 3)), MOST), np.rint(weight))
 
 
 class Net(nn.Module):
@@ -89,3 +89,24 @@ def test_each_filter_gets_a_step_and_stands_on_its_grid(tmp_path: Path) -> None:
     assert steps.shape == (5,) and (steps > 0).all() and not weight[2].any()
     assert np.abs(np.rint(whole)).max() == MOST
     np.testing.assert_allclose(weight, net.convolution.weight.detach(), atol=3 * float(steps.max()))
+
+
+@pytest.mark.parametrize(
+    ("convolution", "most"),
+    [
+        (nn.Conv2d(4, 4, 3, groups=4), ALONE),
+        (nn.Conv2d(4, 8, 3, groups=4), MOST),  # two filters see a channel: read as a matrix
+        (nn.Conv2d(4, 4, 1), MOST),
+        (nn.Conv2d(1, 4, 3), MOST),
+        (nn.Conv2d(1, 1, 3), MOST),
+    ],
+)
+def test_no_two_products_that_are_added_overflow_16_bits(convolution: nn.Conv2d, most: int, tmp_path: Path) -> None:
+    channels = convolution.in_channels
+    export_onnx(Net(convolution), tmp_path / "net.onnx", size=8, channels=channels)
+    model = onnx.load(str(tmp_path / "net.onnx"))
+    canvases = np.random.default_rng(0).integers(0, 256, (9, 8, 8, channels), dtype=np.uint8)
+    ((name, steps),) = round_filters(model, canvases).items()
+    (weight,) = (numpy_helper.to_array(tensor) for tensor in model.graph.initializer if tensor.name == name)
+    assert np.rint(np.abs(weight / steps[:, None, None, None])).max() == most
+    assert 2 * 255 * MOST < 2**15
