@@ -11,6 +11,7 @@ import numpy as np
 from protocol import answer
 
 from lightmeter.nouns.bundle import Bundle
+from lightmeter.runners import PLAIN, open_side_by_side
 from lightmeter.verbs.choose_runner import choose_runner
 from lightmeter.verbs.predict import Predictor
 
@@ -19,8 +20,9 @@ def main() -> None:
     """Get ready, then measure when told."""
     bundle, seconds = Bundle.open(Path(sys.argv[1])), float(sys.argv[2])
     count = int(sys.argv[3]) if len(sys.argv) > 3 else 1
-    chosen = choose_runner(bundle)  # as the server does
-    predictor, side = Predictor(bundle, runner=chosen.runner), bundle.preprocess.size
+    chosen = choose_runner(bundle) if count == 1 else None  # as the server does; several at a time as scoring does
+    runner = open_side_by_side(bundle) if chosen is None else chosen.runner
+    predictor, side = Predictor(bundle, runner=runner), bundle.preprocess.size
     pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
 
     def measure() -> dict[str, Any]:
@@ -31,7 +33,7 @@ def main() -> None:
             times.append(time.perf_counter() - start)
         return {"value": 1000 * sorted(times)[len(times) // 2] / count}
 
-    answer(measure, runner=chosen.by)
+    answer(measure, runner=PLAIN if chosen is None else chosen.by)
 
 
 if __name__ == "__main__":

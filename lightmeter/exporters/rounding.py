@@ -18,8 +18,8 @@ MOST = 64
 16 bits: 2 * 255 * 64 is the most that they hold, so that a graph answers alike everywhere."""
 
 ALONE = 127
-"""The same where a filter sees one channel, as many filters as there are: ONNX Runtime adds those products in 32 bits on
-every processor (`MlasConvDepthwiseKernel`, `DepthwiseMultiplyAccumulateCellAvx2`)."""
+"""The same where each filter sees a channel of its own: ONNX Runtime adds those products in 32 bits on every processor
+(`MlasConvDepthwiseKernel`, `DepthwiseMultiplyAccumulateCellAvx2`)."""
 
 _POSITIONS = 64  # of a map that are looked at in each picture
 _LARGEST = 4608  # inputs of a filter: above, their second moments would take a tenth of a GiB
