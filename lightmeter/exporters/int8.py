@@ -79,7 +79,7 @@ def quantise(graph: Path, canvases: NDArray[np.uint8], target: Path) -> None:
 def _normalise_in_filters(model: Any) -> str:
     """Let the first convolution take pixels less `_GREY`, where it takes (pixels - mean) / std; in place.
 
-    So its input is bytes as they came: rounded by nothing, and neither converted nor divided, which took a quarter of
+    So its input is bytes as they came: rounded by nothing, and neither converted nor divided, which took a fifth of
     an 8-bit graph's time. It is the same but where the convolution pads: there are pixels of `_GREY` now, and were of
     the mean of each channel.
 
