@@ -66,7 +66,7 @@ def _larger(details: dict[str, Any]) -> str:
         f"{one['ours']:.3g} beside {one['theirs']:.3g} a second"
         for one in details.get("larger", ())
     ]
-    return f"At a shorter side of {'; '.join(told)}." if told else ""
+    return f"Mosaics of photographs with a shorter side of {'; of '.join(told)}." if told else ""
 
 
 def _together(details: dict[str, Any]) -> str:

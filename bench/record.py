@@ -71,8 +71,13 @@ def _one(asked: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "record.json"
     kept: list[dict[str, Any]] = json.loads(path.read_text())["results"] if path.exists() else []
+    there = [seed for seed in asked.seeds if any(result["seed"] == seed for result in kept)]
+    if there:
+        sys.stderr.write(
+            f"{folder}: seeds {there} are recorded already; take it away, or give --name, to run them anew\n"
+        )
     for seed in asked.seeds:
-        if all(result["seed"] != seed for result in kept):
+        if seed not in there:
             kept.append(_run(asked, seed, folder))
             path.write_text(json.dumps(_record(asked, kept, folder), indent=1) + "\n")
     sys.stdout.write(path.read_text())

@@ -72,9 +72,7 @@ class PlainProgress:
     def track(self, title: str, total: int, unit: str) -> Iterator[Advance]:
         """Print count, rate and time left, but nothing for what is done within a few seconds."""
         began = shown = self._clock()
-        done = 0
-
-        of = total
+        done, of = 0, total
 
         def advance(count: int, total: int | None = None) -> None:
             nonlocal done, of, shown

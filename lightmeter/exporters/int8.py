@@ -56,7 +56,7 @@ def quantise(graph: Path, canvases: NDArray[np.uint8], target: Path) -> None:
                 op_types_to_quantize=list(_QUANTISED),
                 nodes_to_exclude=_last_layer(model),
                 per_channel=True,
-                reduce_range=True,  # of matrices; filters are given theirs
+                reduce_range=True,  # of what has not been rounded; see MOST in rounding.py
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.MinMax,

@@ -149,6 +149,8 @@ def _has_filters(node: Any, tensors: dict[str, Any]) -> bool:
 
 def _look(model: Any, convolutions: list[_Convolution], canvases: NDArray[np.uint8]) -> None:
     """Run the graph and let each convolution see what it takes."""
+    if not convolutions:
+        return
     import onnx
     import onnxruntime
 

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from lightmeter.exporters.int8 import quantise
 from lightmeter.exporters.onnx import export_onnx
 from lightmeter.exporters.rounding import ALONE, MOST, _Convolution, round_filters, rounded
 
@@ -110,3 +112,28 @@ def test_no_two_products_that_are_added_overflow_16_bits(convolution: nn.Conv2d,
     (weight,) = (numpy_helper.to_array(tensor) for tensor in model.graph.initializer if tensor.name == name)
     assert np.rint(np.abs(weight / steps[:, None, None, None])).max() == most
     assert 2 * 255 * MOST < 2**15
+
+
+def test_a_graph_without_filters_is_left_as_it_is(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.ReLU(), nn.Linear(8, 3))
+
+    class Plain(nn.Module):
+        """uint8[N, 4, 4, 3] -> float32[N, 3], by matrices alone."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            found: Tensor = self.net(pixels.float())
+            return found
+
+    path, small = tmp_path / "net.onnx", tmp_path / "int8.onnx"
+    export_onnx(Plain(), path, size=4, channels=3)
+    canvases = np.random.default_rng(0).integers(0, 256, (9, 4, 4, 3), dtype=np.uint8)
+    model = onnx.load(str(path))
+    before = model.SerializeToString()
+    assert round_filters(model, canvases) == {} and model.SerializeToString() == before
+    quantise(path, canvases, small)
+    session = onnxruntime.InferenceSession(str(small), providers=["CPUExecutionProvider"])
+    assert session.run(None, {"pixels": canvases})[0].shape == (9, 3)
