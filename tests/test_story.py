@@ -86,7 +86,7 @@ def test_the_python_example_runs(story: Story) -> None:
     score = re.fullmatch(r"([\d.]+)% of 355 test pictures right, 95 % interval ([\d.]+)% to ([\d.]+)%", shown[0])
     assert score is not None, shown
     accuracy, low, high = map(float, score.groups())
-    assert 85 < low < accuracy < high <= 100
+    assert 85 < low < accuracy <= high <= 100  # all 355 can be right on a fast machine
     label, probability = shown[1].split()
     assert label in "0123456789"
     assert 0 < float(probability) <= 1
