@@ -62,21 +62,23 @@ def _deadlines(details: dict[str, Any]) -> str:
 
 def _larger(details: dict[str, Any]) -> str:
     told = [
-        f"{one['shorter side']:,} pixels {one['ratio']:.3g} ({one['low']:.3g} to {one['high']:.3g}), "
-        f"{one['ours']:.3g} beside {one['theirs']:.3g} a second"
+        f"{one['shorter side']:,} pixels {one['ratio']:.3g} ({one['low']:.3g} to {one['high']:.3g}; {one['pairs']} "
+        f"pairs), {one['ours']:.3g} beside {one['theirs']:.3g} a second"
         for one in details.get("larger", ())
     ]
     return f"Mosaics of photographs with a shorter side of {'; of '.join(told)}." if told else ""
 
 
 def _together(details: dict[str, Any]) -> str:
-    lost = f"{details['points lost']:.2f} points fewer right of {details['n']:,} validation pictures"
+    low, high = details.get("interval of points lost", (None, None))
+    sure = "" if low is None else f" ({low:.2f} to {high:.2f})"
+    lost = f"{details['points lost']:.2f} points{sure} fewer right of {details['n']:,} validation pictures"
     many = details.get("together")
     if many is None:
         return f"{lost.capitalize()}."
     return (
         f"{lost.capitalize()}. {many['pictures']} pictures at a time: {many['ratio']:.3g} ({many['low']:.3g} to "
-        f"{many['high']:.3g}), {many['ours']:.3g} beside {many['theirs']:.3g} ms a picture."
+        f"{many['high']:.3g}; {many['pairs']} pairs), {many['ours']:.3g} beside {many['theirs']:.3g} ms a picture."
     )
 
 

@@ -76,7 +76,7 @@ def _one(asked: argparse.Namespace) -> None:
         sys.stderr.write(
             f"{folder}: seeds {there} are recorded already; take it away, or give --name, to run them anew\n"
         )
-    for seed in asked.seeds:
+    for seed in dict.fromkeys(asked.seeds):
         if seed not in there:
             kept.append(_run(asked, seed, folder))
             path.write_text(json.dumps(_record(asked, kept, folder), indent=1) + "\n")

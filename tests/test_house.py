@@ -19,6 +19,7 @@ CONNECTS = {"socket", "ssl", "http.client", "urllib.request", "requests", "httpx
 MAY_CONNECT = {"lightmeter/verbs/download.py", "lightmeter/serving/client.py"}  # each to what the user names
 GLOBAL_STATE = {
     "logging.basicConfig",
+    "logging.disable",
     "numpy.random.seed",
     "np.random.seed",
     "random.seed",

@@ -102,7 +102,13 @@ def eight_bits(quick: bool) -> Outcome:
                 return interleave(lambda: mine.go()["value"], lambda: plain.go()["value"], pairs)
 
         ours, theirs = timed("1")
-        details = {"unit": "ms", "points lost": 100 * small.drop, "n": small.val.n, "on test": small.test.summary()}
+        details = {
+            "unit": "ms",
+            "points lost": 100 * small.drop,
+            "interval of points lost": [100 * bound for bound in small.drop_interval],
+            "n": small.val.n,
+            "on test": small.test.summary(),
+        }
         if not quick:
             several, alike = timed(str(_TOGETHER))
             together = Outcome("P9", several, alike, *ratio(alike, several))

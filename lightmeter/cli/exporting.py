@@ -48,7 +48,8 @@ def export(
     """Write a run's bundle again from its best weights.
 
     It must pass its exam, or nothing is left behind. In 8 bits it is calibrated and scored anew, and refused where it
-    loses more than half a point on validation. The file for any size takes whole pictures uint8[N, H, W, C], upright.
+    loses more than half a point on validation, or than one picture where that is more. The file for any size takes
+    whole pictures uint8[N, H, W, C], upright.
     """
     _check_together(out, examples, {"--int8": int8, "--triton": triton is not None, "--any-size": any_size is not None})
     if any_size is not None:
@@ -69,9 +70,10 @@ def export(
         from lightmeter.verbs.quantise import export_int8
 
         made = export_int8(run, out, progress=open_progress())
+        low, high = made.drop_interval
         said = (
-            f"validation {made.val.accuracy:.1%}, {100 * made.drop:+.2f} points lost; {made.speedup:.2f} times as fast "
-            "as in float32 for one picture"
+            f"validation {made.val.accuracy:.1%}, {100 * made.drop:.2f} points lost ({100 * low:.2f} to "
+            f"{100 * high:.2f}; n = {made.val.n:,}); {made.speedup:.2f} times as fast as in float32 for one picture"
         )
         _tell(json, made.document(), f"{made.bundle}", said)
     else:

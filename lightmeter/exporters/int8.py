@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from lightmeter.errors import BundleError
 from lightmeter.exporters.rounding import round_filters
 
 _QUANTISED = ("Conv", "Gemm", "MatMul", "Add", "GlobalAveragePool", "Clip", "Relu")
-_GREY = 114  # the byte that stands for zero where a convolution takes pixels
 
 
 def quantise(graph: Path, canvases: NDArray[np.uint8], target: Path) -> None:
@@ -37,17 +37,18 @@ def quantise(graph: Path, canvases: NDArray[np.uint8], target: Path) -> None:
 
     with tempfile.TemporaryDirectory() as scratch, _quiet():
         ready = Path(scratch) / "ready.onnx"
-        try:
+        with _refused():
             quant_pre_process(str(graph), str(ready), skip_symbolic_shape=True)
-            model = onnx.load(str(ready))
-            pixels = _normalise_in_filters(model)
-            steps = round_filters(model, canvases)
-            onnx.save(model, str(ready))
-            told: dict[str, list[dict[str, Any]]] = {
-                name: [{"axis": 0, "scale": step, "zero_point": 0} for step in each] for name, each in steps.items()
-            }
-            if pixels:
-                told[pixels] = [{"scale": np.array(1, np.float32), "zero_point": np.array(_GREY, np.uint8)}]
+        model = onnx.load(str(ready))
+        pixels, grey = _normalise_in_filters(model)
+        steps = round_filters(model, canvases)
+        onnx.save(model, str(ready))
+        told: dict[str, list[dict[str, Any]]] = {
+            name: [{"axis": 0, "scale": step, "zero_point": 0} for step in each] for name, each in steps.items()
+        }
+        if pixels:
+            told[pixels] = [{"scale": np.array(1, np.float32), "zero_point": np.array(grey, np.uint8)}]
+        with _refused():
             quantize_static(
                 str(ready),
                 str(target),
@@ -60,31 +61,41 @@ def quantise(graph: Path, canvases: NDArray[np.uint8], target: Path) -> None:
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.MinMax,
-                extra_options={
-                    "CalibMovingAverage": True,
-                    "CalibMovingAverageConstant": 0.01,
-                    "TensorQuantOverrides": told,
-                },
+                extra_options={"CalibMovingAverage": True, "TensorQuantOverrides": told},
             )
-            if pixels:
-                _take_bytes(target, pixels)
-        except Exception as error:  # it raises whatever the libraries below it do
-            raise BundleError(
-                f"The graph could not be written in 8 bits ({str(error).strip().partition(chr(10))[0]}).",
-                "a graph of convolutions and matrix products",
-                "serve the bundle in float32.",
-            ) from error
+    if pixels:
+        _take_bytes(target, pixels)
+    if not any(tensor.data_type == onnx.TensorProto.INT8 for tensor in onnx.load(str(target)).graph.initializer):
+        target.unlink()
+        raise _no_such_form("nothing but its last layer has weights, which stays in float32")
 
 
-def _normalise_in_filters(model: Any) -> str:
-    """Let the first convolution take pixels less `_GREY`, where it takes (pixels - mean) / std; in place.
+@contextlib.contextmanager
+def _refused() -> Iterator[None]:
+    """Turn whatever the library raises, which is whatever the libraries below it do, into a BundleError."""
+    try:
+        yield
+    except Exception as error:
+        raise _no_such_form(str(error).strip().partition("\n")[0]) from error
+
+
+def _no_such_form(why: str) -> BundleError:
+    return BundleError(
+        f"The graph could not be written in 8 bits ({why}).",
+        "a graph of convolutions and matrix products",
+        "serve the bundle in float32.",
+    )
+
+
+def _normalise_in_filters(model: Any) -> tuple[str, int]:
+    """Let the first convolution take pixels less one grey, where it takes (pixels - mean) / std; in place.
 
     So its input is bytes as they came: rounded by nothing, and neither converted nor divided, which took a fifth of
-    an 8-bit graph's time. It is the same but where the convolution pads: there are pixels of `_GREY` now, and were of
-    the mean of each channel.
+    an 8-bit graph's time. It is the same but where the convolution pads: there are pixels of that grey now, the byte
+    nearest to the mean of all channels, and were of the mean of each.
 
     Returns:
-        The name of what it takes now; "" where the graph has no such beginning, and stays as it is.
+        The name of what it takes now, and the grey; "" where the graph has no such beginning, and stays as it is.
     """
     from onnx import numpy_helper
 
@@ -107,20 +118,20 @@ def _normalise_in_filters(model: Any) -> str:
         mean, std, weight, *biases = (numpy_helper.to_array(tensors[name]) for name in names)
         if mean.shape != (1, weight.shape[1], 1, 1) or std.shape != mean.shape:  # so it is one group, too
             continue
-        weight = weight / std
-        bias = sum(biases) + (weight * (_GREY - mean)).sum(axis=(1, 2, 3))
+        weight, grey = weight / std, int(np.clip(np.rint(mean.mean()), 0, 255))
+        bias = sum(biases) + (weight * (grey - mean)).sum(axis=(1, 2, 3))
         if not biases:
             names.append(filters.name + "_bias")
             graph.initializer.add().name = names[-1]
             filters.input.append(names[-1])
         tensors = {tensor.name: tensor for tensor in graph.initializer}
-        for name, value in zip(names, (np.array(_GREY), std, weight, bias), strict=True):
+        for name, value in zip(names, (np.array(grey), std, weight, bias), strict=True):
             tensors[name].CopyFrom(numpy_helper.from_array(value.astype(np.float32), name))
         filters.input[0] = minus.output[0]
         graph.node.remove(over)
         graph.initializer.remove(tensors[names[1]])
-        return str(minus.output[0])
-    return ""
+        return str(minus.output[0]), grey
+    return "", 0
 
 
 def _take_bytes(path: Path, pixels: str) -> None:
@@ -137,8 +148,9 @@ def _take_bytes(path: Path, pixels: str) -> None:
         return
     for node in graph.node:
         node.input[:] = [cast.input[0] if name == back.output[0] else name for name in node.input]
-    for node in (back, minus, cast):
-        graph.node.remove(node)
+    for node in (back, minus, cast):  # each but where another node reads what it gives
+        if not any(node.output[0] in other.input for other in graph.node):
+            graph.node.remove(node)
     read = {name for node in graph.node for name in node.input}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
         graph.initializer.remove(tensor)
@@ -154,7 +166,7 @@ def _reader(canvases: NDArray[np.uint8]) -> object:
     from onnxruntime.quantization import CalibrationDataReader
 
     class Canvases(CalibrationDataReader):  # type: ignore[misc]  # it ships no types
-        """Hands out the canvases one at a time: extremes are averaged over what is handed out at once."""
+        """Hands out the canvases one at a time: ranges are averaged over what is handed out."""
 
         def __init__(self) -> None:
             self.place = 0
@@ -169,10 +181,17 @@ def _reader(canvases: NDArray[np.uint8]) -> object:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the library's advice to its own developers from the user."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    """Keep the library's advice to its own developers from the user: it gives it to the root logger, in this thread."""
+    here, root = threading.get_ident(), logging.getLogger()
+    handlers = list(root.handlers)
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return record.thread != here or record.levelno >= logging.ERROR
+
+    root.addFilter(wanted)
     try:
         yield
     finally:
-        logging.disable(before)
+        root.removeFilter(wanted)
+        for added in [handler for handler in root.handlers if handler not in handlers]:
+            root.removeHandler(added)  # `logging.warning` adds one where there is none

@@ -22,7 +22,7 @@ ALONE = 127
 (`MlasConvDepthwiseKernel`, `DepthwiseMultiplyAccumulateCellAvx2`)."""
 
 _POSITIONS = 64  # of a map that are looked at in each picture
-_LARGEST = 4608  # inputs of a filter: above, their second moments would take a tenth of a GiB
+_LARGEST = 4608  # inputs of a filter: up to there rounding one layer takes no more than about a GiB
 _DAMPED = 0.01  # of the mean second moment, added to each: what was never seen is not relied on
 _BLOCK = 64
 _AT_ONCE = 4
@@ -46,7 +46,8 @@ def round_filters(model: Any, canvases: NDArray[np.uint8]) -> dict[str, NDArray[
     found = {node.input[1]: _Convolution.of(node, tensors) for node in model.graph.node if _has_filters(node, tensors)}
     _look(model, list(found.values()), canvases)
     steps = {}
-    for name, one in found.items():
+    for name in list(found):
+        one = found.pop(name)  # and its moments with it
         shape = one.shape
         most = ALONE if len(one.weight) == shape[0] > 1 and shape[1] == 1 else MOST
         step = np.maximum(np.abs(one.weight).max(axis=2), 1e-12) / most

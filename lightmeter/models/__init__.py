@@ -37,6 +37,26 @@ MODELS: dict[str, Callable[..., Model]] = {
 """Builders: (num_classes, *, channels, size, width, **options) -> Model."""
 
 
+def builder_of(choice: ModelChoice) -> Callable[..., Model]:
+    """The function that builds the model that a recipe names.
+
+    Raises:
+        RecipeError: no such model or option.
+    """
+    if choice.name.startswith(PREFIX):
+        builder: Callable[..., Model] = functools.partial(timm_model, choice.name.removeprefix(PREFIX))
+    else:
+        builder = resolve(MODELS, choice.name, kind="model")
+    check_options(builder, {"width": choice.width, **choice.options}, kind="model", name=choice.name)
+    taken = {"channels", "size", "width"} & set(choice.options)
+    if taken:
+        raise RecipeError(
+            f"model.options sets {', '.join(sorted(taken))}.",
+            "width in model.width, size and channels in preprocess",
+        )
+    return builder
+
+
 def build_model(choice: ModelChoice, num_classes: int, channels: int, size: int) -> Model:
     """The model that a recipe names, with first weights from PyTorch's global generator.
 
@@ -51,18 +71,7 @@ def build_model(choice: ModelChoice, num_classes: int, channels: int, size: int)
     Raises:
         RecipeError: no such model or option, or pictures that it cannot take.
     """
-    if choice.name.startswith(PREFIX):
-        builder: Callable[..., Model] = functools.partial(timm_model, choice.name.removeprefix(PREFIX))
-    else:
-        builder = resolve(MODELS, choice.name, kind="model")
-    check_options(builder, {"width": choice.width, **choice.options}, kind="model", name=choice.name)
-    taken = {"channels", "size", "width"} & set(choice.options)
-    if taken:
-        raise RecipeError(
-            f"model.options sets {', '.join(sorted(taken))}.",
-            "width in model.width, size and channels in preprocess",
-        )
-    model = builder(num_classes, channels=channels, size=size, width=choice.width, **choice.options)
+    model = builder_of(choice)(num_classes, channels=channels, size=size, width=choice.width, **choice.options)
     if not isinstance(model, Model):
         raise RecipeError(
             f"{choice.name} built a {type(model).__name__}.",

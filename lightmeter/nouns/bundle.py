@@ -63,7 +63,8 @@ class Exam:
     Attributes:
         images: original files, encoded as they came.
         canvases: uint8[N, S, S, C], what each file must decode to.
-        logits: float32[N, K], what the trained module answered in float32.
+        logits: float32[N, K], what was answered when it was exported: by the trained module in float32, or where the
+            bundle is in 8 bits, by its own graph.
         tolerance: how far a runner may be from that.
         made_with: versions of the libraries that made it.
     """

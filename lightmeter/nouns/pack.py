@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmeter.errors import FormatError
+from lightmeter.errors import DataError, FormatError
 from lightmeter.nouns.dataset import Bad
 from lightmeter.nouns.files import read_json
 from lightmeter.nouns.preprocess import Preprocess
@@ -64,9 +64,17 @@ class Pack:
         return {id: row for row, id in enumerate(self.ids)}
 
     def rows(self, ids: Iterable[str]) -> NDArray[np.int64]:
-        """The rows of these ids, int64[n], in the order given. An id that is not there is a KeyError."""
-        row = self._row
-        return np.fromiter((row[id] for id in ids), np.int64)
+        """The rows of these ids, int64[n], in the order given. Raises DataError where one is not there."""
+        row, wanted = self._row, list(ids)
+        try:
+            return np.fromiter((row[id] for id in wanted), np.int64, len(wanted))
+        except KeyError as error:
+            missing = [id for id in wanted if id not in row]
+            raise DataError(
+                f"{len(missing)} of {len(wanted)} pictures are not in the data, such as {missing[0]!r}.",
+                "the data that the split was drawn from",
+                "give the source that the run was trained on, or score another with `lightmeter evaluate BUNDLE`.",
+            ) from error
 
     def soon(self, rows: NDArray[np.int64]) -> None:
         """Let the system read the canvases of these rows, int64[n], in the background; those in memory cost next to

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from lightmeter.errors import RecipeError
+from lightmeter.nouns.parts import resolve
 from lightmeter.nouns.recipe import Recipe
 from lightmeter.recipes.facts import Facts
 from lightmeter.recipes.scratch import fast, resnet
@@ -15,4 +17,16 @@ RECIPES: dict[str, Callable[..., Recipe]] = {"fast": fast, "finetune": finetune,
 TRANSFER = ("finetune", "probe")
 """The recipes that start from trained weights."""
 
-__all__ = ["RECIPES", "TRANSFER", "Facts"]
+
+def recipe_called(name: str, *, from_weights: bool) -> Callable[..., Recipe]:
+    """The function of that name. Raises RecipeError: there is none, or it begins otherwise than was asked for."""
+    function = resolve(RECIPES, name, kind="recipe")
+    if from_weights != (name in TRANSFER):
+        raise RecipeError(
+            f"The recipe {name!r} was asked for {'with' if from_weights else 'without'} start weights.",
+            f"--start with one of {', '.join(TRANSFER)}, and no --start with the others",
+        )
+    return function
+
+
+__all__ = ["RECIPES", "TRANSFER", "Facts", "recipe_called"]

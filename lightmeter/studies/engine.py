@@ -43,14 +43,11 @@ class StudyResult:
 
     def summary(self) -> dict[str, Any]:
         """What `lightmeter study --json` prints."""
-        document = self.document
         return {
-            "study": document["name"],
-            "scale": document["scale"],
+            "study": self.document["name"],
             "page": str(self.page),
             "markdown": str(self.markdown),
-            "complete": document["complete"],
-            **{name: document[name] for name in ("arms", "verdicts", "knee", "rows")},
+            **{name: self.document[name] for name in ("scale", "complete", "arms", "verdicts", "knee", "rows")},
         }
 
 

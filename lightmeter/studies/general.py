@@ -13,9 +13,8 @@ from lightmeter.augment import AUGMENTATIONS, compose
 from lightmeter.errors import RecipeError, UsageError
 from lightmeter.models import MODELS
 from lightmeter.models.foreign import choice_of
-from lightmeter.nouns.parts import resolve
 from lightmeter.nouns.recipe import Recipe
-from lightmeter.recipes import RECIPES, TRANSFER, Facts
+from lightmeter.recipes import Facts, recipe_called
 from lightmeter.studies.base import Arm, MakeRecipe, Pictures, Scale, Study
 from lightmeter.studies.describe import counts_of, recipe_of
 from lightmeter.studies.pictures import Materials
@@ -136,12 +135,7 @@ def _frozen_note(text: str) -> str:
 def _base(asked: Asked, materials: Materials) -> Arm:
     """The arm that the others differ from."""
     name = asked.recipe or ("finetune" if asked.start else "fast")
-    made = resolve(RECIPES, name, kind="recipe")
-    if (name in TRANSFER) != bool(asked.start):
-        raise RecipeError(
-            f"The recipe {name!r} was asked for {'with' if asked.start else 'without'} start weights.",
-            f"--start with one of {', '.join(TRANSFER)}, and no --start with the others",
-        )
+    made = recipe_called(name, from_weights=bool(asked.start))
     start = open_start(asked.start) if asked.start else None
     size, channels = canvas_of(asked.source, materials, start)
     begin: dict[str, Any] = {}

@@ -19,6 +19,7 @@ from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.places import cache_folder
 from lightmeter.nouns.progress import SILENT, Progress
 from lightmeter.nouns.run import Run
+from lightmeter.nouns.spread import spread
 from lightmeter.runners import Runner, open_side_by_side
 from lightmeter.sources import open_source
 from lightmeter.verbs import contamination
@@ -180,8 +181,8 @@ def _exam_pictures(run: Run, progress: Progress) -> list[tuple[str, bytes]]:
         items = read_json(run.bundle / EXAM, kind="exam", newest=1)["items"]
         return [(item["id"], (run.bundle / item["file"]).read_bytes()) for item in items]
     except (FormatError, OSError):
-        dataset, val = data_of(run, progress), run.split.val
-        return [(id, dataset.read(id)) for id in val[:: max(1, len(val) // EXAM_PICTURES)][:EXAM_PICTURES]]
+        dataset = data_of(run, progress)
+        return [(id, dataset.read(id)) for id in spread(run.split.val, EXAM_PICTURES)]
 
 
 EXAM_PICTURES = 16

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 
 import torch
-from pydantic import ValidationError
 
 from lightmeter.errors import BadImageError
 from lightmeter.exporters.onnx import export_seconds
@@ -19,11 +18,11 @@ from lightmeter.nouns.dataset import Dataset
 from lightmeter.nouns.places import cache_folder
 from lightmeter.nouns.preprocess import ImageFacts, Preprocess, describe
 from lightmeter.nouns.progress import SILENT, Progress
-from lightmeter.nouns.recipe import explain, lay_over
 from lightmeter.recipes import RECIPES, Facts
 from lightmeter.verbs.choose_extraction import choose_extraction
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.finish import finish_seconds
+from lightmeter.verbs.makers import preprocess_as_asked
 from lightmeter.verbs.request import Request
 from lightmeter.verbs.split import sizes
 from lightmeter.verbs.start import Start
@@ -66,12 +65,7 @@ def choose_preprocess(
         wanted = 64 if minutes < 20 else 96 if minutes < 60 else 128
         size = max(side for side in _SCRATCH_SIZES if side <= min(wanted, usual))
         preprocess = Preprocess(size=size, channels=1 if grey else 3)
-    settings = {name: value for name, value in request.settings.items() if name.startswith("preprocess.")}
-    document = lay_over({"preprocess": preprocess.model_dump()}, settings)
-    try:
-        return Preprocess.model_validate(document["preprocess"])
-    except ValidationError as error:
-        raise explain(error) from error
+    return preprocess_as_asked(preprocess, request.settings)
 
 
 def _for_trained_weights(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmeter.errors import DataError, FormatError
+from lightmeter.errors import FormatError
 from lightmeter.nouns.evaluation import Evaluation
 from lightmeter.nouns.files import append_line
 from lightmeter.nouns.progress import SILENT, Progress
@@ -74,15 +74,7 @@ def score(
         DataError: no id, an id twice, or an id that the pack does not hold.
         TrainingError: logits that are not finite.
     """
-    known = set(pack.ids)
-    missing = [id for id in ids if id not in known]
-    if missing:
-        raise DataError(
-            f"{len(missing)} of {len(ids)} pictures of {split!r} are not in the data, such as {missing[0]!r}.",
-            "the data that the split was drawn from",
-            "give the source that the run was trained on, or score another source with `lightmeter evaluate BUNDLE`.",
-        )
-    rows = np.asarray(pack.rows(ids), np.int64)
+    rows = pack.rows(ids)
     parts: list[NDArray[np.float32]] = []
     with progress.track(f"scoring {split}", len(rows), "images") as advance:
         for pixels in pack.in_turn(rows, max(batch_size, getattr(run_logits, "at_once", 0))):

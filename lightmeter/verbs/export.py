@@ -36,7 +36,7 @@ from lightmeter.nouns.bundle import (
 )
 from lightmeter.nouns.examples import FILE as EXAMPLES
 from lightmeter.nouns.examples import Examples
-from lightmeter.nouns.files import atomic_folder, write_atomic, write_json
+from lightmeter.nouns.files import atomic_folder, read_json, write_atomic, write_json
 from lightmeter.nouns.preprocess import Preprocess, describe
 from lightmeter.nouns.seen import FILE as SEEN
 from lightmeter.runners import Runner, open_runner
@@ -98,8 +98,7 @@ def write_bundle(
         if seen is not None:
             write_atomic(folder / SEEN, seen)
         card = {
-            "lightmeter": __version__,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            **made_now(),
             "graph": "onnx",
             "classes": list(classes),
             "preprocess": preprocess.model_dump(mode="json"),
@@ -158,17 +157,30 @@ def amend_card(path: Path, **fields: Any) -> None:
 def _write_exam(
     folder: Path, exam: Sequence[tuple[str, bytes]], canvases: NDArray[np.uint8], logits: NDArray[np.float32]
 ) -> None:
-    import onnxruntime  # late: see `open_session`
-
-    items = []
+    items: list[dict[str, str]] = []
     for number, (id, data) in enumerate(exam):
         name = f"{IMAGES}/{number:03d}{_suffix(id, data)}"
         write_atomic(folder / name, data)
         items.append({"file": name, "id": id})
     for name, array in ((CANVASES, canvases), (LOGITS, logits)):
-        stream = io.BytesIO()
-        np.save(stream, array, allow_pickle=False)
-        write_atomic(folder / name, stream.getvalue())
+        _write_array(folder / name, array)
+    _write_items(folder, items)
+
+
+def rewrite_answers(folder: Path, logits: NDArray[np.float32]) -> None:
+    """Put other answers, float32[n, K], into the exam of a bundle, as made with the libraries of today."""
+    _write_array(folder / LOGITS, logits)
+    _write_items(folder, read_json(folder / EXAM, kind="exam", newest=FORMAT)["items"])
+
+
+def made_now() -> dict[str, str]:
+    """The card's fields that say what made the bundle, and when."""
+    return {"lightmeter": __version__, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+def _write_items(folder: Path, items: list[dict[str, str]]) -> None:
+    import onnxruntime  # late: see `open_session`
+
     made_with = {
         "torch": torch.__version__,
         "numpy": np.__version__,
@@ -178,6 +190,12 @@ def _write_exam(
     }
     document = {"format": FORMAT, "items": items, "tolerance": Tolerance().model_dump(), "made_with": made_with}
     write_json(folder / EXAM, document)
+
+
+def _write_array(path: Path, array: NDArray[Any]) -> None:
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    write_atomic(path, stream.getvalue())
 
 
 def _suffix(id: str, data: bytes) -> str:

@@ -20,6 +20,7 @@ from lightmeter.nouns.pack import Pack
 from lightmeter.nouns.progress import Progress
 from lightmeter.nouns.recipe import Recipe
 from lightmeter.nouns.split import Learning
+from lightmeter.nouns.spread import spread
 from lightmeter.runners import open_side_by_side
 from lightmeter.verbs.calibrate import Calibration, calibrate
 from lightmeter.verbs.evaluate import score
@@ -88,7 +89,7 @@ class Finisher:
         Its exam is of validation files spread over the split. Raises ExamError.
         """
         classes, val = self.dataset.classes, self.learning.val
-        chosen = val[:: max(1, len(val) // _EXAM_IMAGES)][:_EXAM_IMAGES]
+        chosen = spread(val, _EXAM_IMAGES)
         began = time.perf_counter()
         exam = write_bundle(
             path,

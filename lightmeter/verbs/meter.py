@@ -35,7 +35,8 @@ _LOOKING = 0.2  # of the budget may go into looking for a width: on a machine th
 _FEW_EPOCHS = 3.0  # where a width leaves time for no more, the narrowest is looked at in any case
 _LOOK_STEPS = 3  # of training in a look, about
 _COST_OF_WIDTH = 1.5  # the power of the width with which a step's time grows, roughly: where to begin to look
-_LEAST_COST, _MOST_COST = 1.0, 2.0  # that power at least and at most: as values grow, and as products do
+_LEAST_COST = 1.0  # that power at least: as values grow
+_MOST_COST = 2.6  # and at most: products grow as the square, those by which Muon steps as the third power
 _MARGIN = 0.95  # of the measured speed is planned with; the rest is for validation, saving and noise
 
 

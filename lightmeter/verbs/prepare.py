@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-import torch
-
-from lightmeter.errors import RecipeError, WeightsError
+from lightmeter.errors import WeightsError
 from lightmeter.nouns.dataset import Dataset
 from lightmeter.nouns.pack import Pack
-from lightmeter.nouns.parts import resolve
-from lightmeter.nouns.preprocess import Preprocess
 from lightmeter.nouns.progress import Progress
 from lightmeter.nouns.recipe import Recipe
 from lightmeter.nouns.run import Run
 from lightmeter.nouns.split import Split
-from lightmeter.recipes import RECIPES, TRANSFER, Facts
+from lightmeter.recipes import Facts
 from lightmeter.recipes.curves import expected_error, nearest
 from lightmeter.verbs.clock import Clock
 from lightmeter.verbs.data import Data
 from lightmeter.verbs.finish import least_finish_seconds
+from lightmeter.verbs.makers import recipe_makers
 from lightmeter.verbs.meter import WIDTHS, meter, too_short
 from lightmeter.verbs.mirror import measure_mirror
 from lightmeter.verbs.plan import Plan
@@ -63,27 +59,6 @@ def prepare(
     return Training(run, data, plan, path, scored, clock, progress)
 
 
-def check_freeze(request: Request, classes: int, preprocess: Preprocess, start: Start | None) -> None:
-    """Refuse layers to freeze that the start weights' network has not, before anything is decoded.
-
-    Raises:
-        RecipeError: see `frozen_layers`.
-    """
-    if start is None or not request.freeze:
-        return
-    from lightmeter.models import MODELS, build_model
-    from lightmeter.models.base import frozen_layers
-    from lightmeter.models.foreign import choice_of
-
-    facts = Facts(1000, classes, preprocess, False, request.seed)
-    settings = {name: value for name, value in request.settings.items() if name.startswith("model.")}
-    choice = start.model or choice_of(start.path)
-    made = RECIPES["finetune"](facts, epochs=1.0, start=start.identity, model=choice).override(settings).model
-    if made.name in MODELS:
-        with torch.device("meta"):  # names only
-            frozen_layers(build_model(made, classes, preprocess.channels, preprocess.size), request.freeze)
-
-
 def choose(
     request: Request, data: Data, scored: int, clock: Clock, progress: Progress, start: Start | None = None
 ) -> Plan:
@@ -95,46 +70,12 @@ def choose(
     mirror = measure_mirror(data.pack.some(sample), data.pack.labels[sample])
     classes = len(data.dataset.classes)
     facts = Facts(len(data.train_rows), classes, data.pack.preprocess, mirror.safe, request.seed)
-    settings = {name: value for name, value in request.settings.items() if not name.startswith("preprocess.")}
-    transfer = start is not None
-    if request.recipe != "auto":
-        names: tuple[str, ...] = (request.recipe,)
-    elif transfer:
-        names = ("probe",) if request.freeze == ("all",) else ("finetune", "probe")
-    else:
-        names = ("fast",)
-    if transfer != (names[0] in TRANSFER):
-        raise RecipeError(
-            f"The recipe {names[0]!r} was asked for {'with' if transfer else 'without'} start weights.",
-            f"--start with one of {', '.join(TRANSFER)}, and no --start with the others",
-        )
-
-    def finished(made: Recipe) -> Recipe:
-        """What the user asked for, laid over what the recipe says."""
-        if request.freeze:
-            kept = () if "all" in request.freeze else tuple(entry for entry in made.freeze if entry != "all")
-            made = made.model_copy(update={"freeze": tuple(dict.fromkeys((*kept, *request.freeze)))})
-        made = made.override(settings)
-        if made.on_features and made.augment and not made.feature_views:
-            raise RecipeError(
-                "Augmentation was asked for with a head that is trained alone, on features that are computed once.",
-                "--set feature_views=N, the number of augmented views of each picture whose features are computed",
-                "or leave augment out, or train more than the head.",
-            )
-        return made
-
+    makers = recipe_makers(request, facts, start)
     if start is not None:
-        from lightmeter.models.foreign import choice_of
         from lightmeter.verbs.transfer import plan_transfer
 
-        begin = {"start": start.identity, "model": start.model or choice_of(start.path)}
-
-        def maker(name: str) -> Callable[[float], Recipe]:
-            function = resolve(RECIPES, name, kind="recipe")
-            return lambda epochs: finished(function(facts, epochs=epochs, **begin))
-
         plan = plan_transfer(
-            {name: maker(name) for name in names},
+            makers,
             start.path,
             data.pixels(2000),
             data.labels(2000),
@@ -144,17 +85,17 @@ def choose(
             scored=scored,
             clock=clock,
             epochs=request.epochs,
-            views_asked_for="views" in settings,
+            views_asked_for="views" in request.settings,
             progress=progress,
         )
     else:
-        scratch = resolve(RECIPES, names[0], kind="recipe")
+        [scratch] = makers.values()
 
         def make(epochs: float, width: float) -> Recipe:
-            return finished(scratch(facts, epochs=epochs, width=width))
+            return scratch(epochs, width=width)
 
         like = len(data.train_rows), classes, facts.preprocess.size
-        widths = (make(1.0, 1.0).model.width,) if "model.width" in settings else WIDTHS
+        widths = (make(1.0, 1.0).model.width,) if "model.width" in request.settings else WIDTHS
         plan = meter(
             make,
             data.batches,

@@ -108,10 +108,12 @@ class _Job:
         """Do the job, leaving out what an earlier, interrupted attempt has done."""
         # Imported here: PyTorch takes seconds to load, and a mistake in the arguments should show at once.
         from lightmeter.verbs.canvas import choose_preprocess
-        from lightmeter.verbs.prepare import check_freeze, prepare, start_of
+        from lightmeter.verbs.makers import check_settings
+        from lightmeter.verbs.prepare import prepare, start_of
 
         request, run, clock, progress = self.request, self.run, self.clock, self.progress
-        start = start_of(request)  # first, as what is wrong with it should show before any picture is decoded
+        start = start_of(request)  # first, as what is wrong with what was asked for should show before data are opened
+        check_settings(request, start)
         if start is not None:
             run.write("start", start.document())
         phases = _Phases(clock, run)
@@ -129,7 +131,6 @@ class _Job:
         phases.end("open the source")
         planned = run.has("plan")  # resuming: the canvas is the plan's, however little time is left now
         preprocess = run.recipe.preprocess if planned else choose_preprocess(dataset, request, clock, start, progress)
-        check_freeze(request, len(dataset.classes), preprocess, start)
         pack = build_pack(dataset, preprocess, cache=cache_folder(), on_bad=request.on_bad, progress=progress)
         looked = check(dataset, pack)  # again: what could not be decoded may have been the last of its class
         for warning in looked.warnings:

@@ -21,6 +21,7 @@ from lightmeter.nouns.files import write_atomic
 from lightmeter.nouns.progress import Progress
 from lightmeter.nouns.run import Run
 from lightmeter.nouns.split import Split
+from lightmeter.nouns.spread import spread
 from lightmeter.optim.losses import class_weights_from_counts
 from lightmeter.runners import open_side_by_side
 from lightmeter.verbs import contamination
@@ -153,7 +154,7 @@ class Training:
             return found
 
         learning, kept = self.data.learning, run.path / "evaluation" / "test.npz"
-        some = learning.train[:: max(1, len(learning.train) // _FIT)][:_FIT]
+        some = spread(learning.train, _FIT)
 
         def scored(ids: Sequence[str], name: str) -> Evaluation:
             pack, classes = self.data.pack, self.classes

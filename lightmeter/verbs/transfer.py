@@ -143,7 +143,7 @@ def plan_transfer(
         finish, until, kept = ending(1)
         kept += " For a second view of each the budget is too short."
     if not fits():
-        least = clock.elapsed + 1.2 * feature_seconds + finish
+        least = clock.elapsed + 1.1 * feature_seconds + HEAD_SECONDS + finish
         raise too_short(clock, f"the features of {views:,} views", least)
     what = (
         f"The features of {views:,} views take about {feature_seconds:.0f} s, once; then the head is trained on them."

@@ -116,6 +116,6 @@ def _failed(what: str, exam: Exam) -> ExamError:
     with_what = ", ".join(f"{name} {version}" for name, version in sorted(exam.made_with.items()))
     return ExamError(
         f"The exam failed: {what}.",
-        f"the answers of the trained model, made with {with_what}; here is pillow {PIL.__version__}",
+        f"the answers that it was exported with, by {with_what}; here is pillow {PIL.__version__}",
         "use the library versions that the bundle was made with, or export it again here.",
     )

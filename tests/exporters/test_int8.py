@@ -9,10 +9,14 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from onnx import numpy_helper
 from onnxruntime.quantization.shape_inference import quant_pre_process
+from torch import Tensor, nn
 
+from lightmeter.errors import BundleError
 from lightmeter.exporters.int8 import _normalise_in_filters, quantise
 from lightmeter.exporters.onnx import export_onnx
+from lightmeter.exporters.rounding import ALONE, MOST, round_filters
 from lightmeter.models import MODELS
 from lightmeter.models.views import MultiView
 
@@ -39,7 +43,8 @@ def test_the_first_filters_normalise(channels: int, tmp_path: Path) -> None:
     before = answers(path, canvases)
     prepared(path)
     graph = onnx.load(str(path))
-    assert _normalise_in_filters(graph)
+    name, _ = _normalise_in_filters(graph)
+    assert name
     assert "Sub" in {node.op_type for node in graph.graph.node}
     assert "Div" not in {node.op_type for node in graph.graph.node}
     onnx.save(graph, str(path))
@@ -55,14 +60,44 @@ def test_without_padding_the_first_filters_normalise_exactly(tmp_path: Path) -> 
     before = answers(path, canvases)
     prepared(path)
     graph = onnx.load(str(path))
-    assert _normalise_in_filters(graph)
+    name, _ = _normalise_in_filters(graph)
+    assert name
     onnx.save(graph, str(path))
     np.testing.assert_allclose(answers(path, canvases), before, atol=1e-4)
-    assert not _normalise_in_filters(graph), "it has no such beginning any more"
+    assert _normalise_in_filters(graph) == ("", 0), "it has no such beginning any more"
+
+
+def hold_to_its_weights(path: Path, graph: onnx.GraphProto, canvases: np.ndarray) -> None:
+    """In `graph` stand the whole numbers that rounding gave, and the ranges of single pictures on average."""
+    prepared(path)
+    model = onnx.load(str(path))
+    _, grey = _normalise_in_filters(model)
+    steps = round_filters(model, canvases)
+    before = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    written = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    alone = 0
+    for name, step in steps.items():
+        whole = written[f"{name}_quantized"]
+        assert whole.dtype == np.int8
+        np.testing.assert_array_equal(whole, np.rint(before[name] / step[:, None, None, None]))
+        apart = whole.shape[0] > 1 and whole.shape[1] == 1
+        alone += apart
+        assert np.abs(whole.astype(int)).max() == (ALONE if apart else MOST)
+    assert bool(alone) == any(node.op_type == "Clip" for node in model.graph.node), "MobileNetV2 alone has any"
+    convolved = [node.output[0] for node in model.graph.node if node.op_type == "Conv"]
+    maps = next(name for name in convolved if f"{name}_scale" in written)
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(maps))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    seen = [session.run([maps], {"pixels": canvas[None]})[0] for canvas in canvases]  # all views of a canvas
+    low, high = (np.mean([extreme(one) for one in seen]) for extreme in (np.min, np.max))
+    np.testing.assert_allclose(written[f"{maps}_scale"], (high - low) / 255, rtol=1e-4)
+    assert 0 <= grey <= 255
 
 
 @pytest.mark.parametrize(("name", "views"), [("mobilenet_v2", 2), ("whitened", 1)])
-def test_an_8_bit_graph_takes_bytes_and_answers_like_its_float32(name: str, views: int, tmp_path: Path) -> None:
+def test_an_8_bit_graph_takes_bytes_and_answers_like_its_float32(
+    name: str, views: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     torch.manual_seed(0)
     model = MultiView(MODELS[name](4, channels=3, size=32), views)
     path, small = tmp_path / "model.onnx", tmp_path / "int8.onnx"
@@ -74,7 +109,28 @@ def test_an_8_bit_graph_takes_bytes_and_answers_like_its_float32(name: str, view
     assert not {"Sub", "Cast"} & kinds and "QuantizeLinear" in kinds
     (matrix,) = (node for node in graph.node if node.op_type in ("Gemm", "MatMul"))
     assert matrix.input[1] in {tensor.name for tensor in graph.initializer}, "the last layer is no more in float32"
+    hold_to_its_weights(path, graph, canvases)
+    assert not [record for record in caplog.records if record.name == "root"], "advice to its developers"
     expected, found = answers(path, canvases), answers(small, canvases)
     assert found.dtype == np.float32
     error = (found - expected).std() / (expected - expected.mean(axis=0)).std()
     assert error < 0.4  # the weights are drawn, and noise is what they see: trained ones lose far less
+
+
+def test_a_graph_whose_last_layer_is_its_only_one_is_refused(tmp_path: Path) -> None:
+    class One(nn.Module):
+        """uint8[N, 4, 4, 3] -> float32[N, 3]."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(48, 3)
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            found: Tensor = self.layer(pixels.flatten(1).float())
+            return found
+
+    path, small = tmp_path / "net.onnx", tmp_path / "int8.onnx"
+    export_onnx(One(), path, size=4, channels=3)
+    with pytest.raises(BundleError, match="8 bits"):
+        quantise(path, np.zeros((3, 4, 4, 3), np.uint8), small)
+    assert not small.exists()

@@ -305,6 +305,25 @@ def test_a_width_that_cannot_promise_more_is_not_looked_at(monkeypatch: pytest.M
     assert looked == [0.5]
 
 
+def test_a_narrower_width_is_looked_at_where_steps_may_cost_more_than_the_square(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In small batches they do, as Muon's products grow with the third power."""
+    images, labels = pixels()
+    rates = {width: 1000.0 / width**2.5 for width in (0.25, 0.5, 2.0)}
+    enough = 4.8 * rates[0.5] * 600.0 / len(images)  # epochs: more than four times what 0.5 has time for
+
+    def promise(width: float, epochs: float) -> float:
+        return 0.4 if width == 0.25 and epochs >= enough else 0.5 if width >= 0.5 else 0.6
+
+    monkeypatch.setattr(
+        "lightmeter.verbs.meter.training_rate", lambda model, recipe, *_, **__: rates[recipe.model.width]
+    )
+    rest: dict[str, Any] = {"num_classes": 10, "scored": 60, "epochs": None, "widths": tuple(rates)}
+    found = meter(make, DigitBatches, images, labels, clock=Clock(time.monotonic(), 600.0), promise=promise, **rest)
+    assert found.recipe.model.width == 0.25
+
+
 def test_a_choice_is_kept_for_the_same_machine_model_and_batch(tmp_path: Path) -> None:
     images, labels = pixels()
     model = build_prepared(make(1.0, 0.25), 10, images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -74,6 +75,15 @@ def test_views_that_the_user_set_stay(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_budget_in_which_nothing_fits_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BudgetError, match="features"):
         planned(tmp_path, monkeypatch, 1100.0)
+
+
+def test_the_budget_that_a_refusal_names_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "HEAD_SECONDS", 500.0)
+    with pytest.raises(BudgetError) as refused:
+        planned(tmp_path, monkeypatch, 700.0)
+    told = re.search(r"at least (\d+) s", str(refused.value))
+    assert told is not None
+    assert planned(tmp_path, monkeypatch, float(told[1])).recipe.views == 1
 
 
 def test_a_head_is_left_time_to_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

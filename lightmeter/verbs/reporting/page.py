@@ -10,6 +10,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from lightmeter.errors import DataError
 from lightmeter.nouns.evaluation import Evaluation
 from lightmeter.verbs.reporting import figures, past, pictures, tables
 from lightmeter.verbs.reporting.drawing import Drawn
@@ -176,7 +177,7 @@ def _gallery(e: Evaluation | None, pack: Pack | None) -> tuple[list[Any], list[A
         return [], [], missing
     try:
         mistakes, unsure = pictures.gallery(e, pack)
-    except KeyError:  # another pack than the run's
+    except DataError:  # another pack than the run's
         return [], [], missing
     return mistakes, unsure, ""
 
@@ -204,7 +205,7 @@ def _data(material: Material, pack: Pack | None) -> dict[str, Any]:
     origin = split.origin if split else data.get("split", {}).get("origin", {})
     shown: list[list[str]] = [[] for _ in classes]
     if pack is not None and split is not None and classes:
-        with contextlib.suppress(KeyError):  # another pack than the run's
+        with contextlib.suppress(DataError):  # another pack than the run's
             shown = pictures.samples(material, pack, classes)
     totals = [int(number) for number in data.get("counts", [0] * len(classes))]
     largest = max(totals, default=0) or 1

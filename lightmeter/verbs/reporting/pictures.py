@@ -60,7 +60,7 @@ def data_uri(canvas: NDArray[np.uint8], largest: int) -> str:
 
 
 def gallery(e: Evaluation, pack: Pack) -> tuple[list[Shown], list[Shown]]:
-    """The most confident mistakes and the least certain predictions. Raises KeyError for an id that is not there."""
+    """The most confident mistakes and the least certain predictions. Raises DataError for an id that is not there."""
     worst, unsure = e.worst_mistakes(GALLERY), e.least_certain(GALLERY)
     return [_shown(e, pack, int(row)) for row in worst], [_shown(e, pack, int(row)) for row in unsure]
 
