@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from lightmeter.cli import application, main, training
+from lightmeter.cli import application, main, show, training
 from lightmeter.cli.options import bad_policy, seconds, settings
 from lightmeter.cli.progress import PlainProgress, RichProgress
 from lightmeter.errors import GateError, UsageError
@@ -42,10 +42,22 @@ class TestValues:
     def test_a_length_of_time_is_read(self, text: str, expected: float) -> None:
         assert seconds(text) == expected
 
-    @pytest.mark.parametrize("text", ["", "soon", "10x", "-5s", "0", "1.2.3s", "s", "30m1h", "inf", "nan"])
+    @pytest.mark.parametrize("text", ["", "soon", "10x", "-5s", "1.2.3s", "s", "30m1h", "inf", "nan"])
     def test_anything_else_is_refused(self, text: str) -> None:
         with pytest.raises(UsageError, match="no length of time"):
             seconds(text)
+
+    @pytest.mark.parametrize("text", ["0", "0s", "0h0m"])
+    def test_nothing_is_told_from_nonsense(self, text: str) -> None:
+        with pytest.raises(UsageError, match="leaves no time"):
+            seconds(text)
+
+    @pytest.mark.parametrize(
+        ("share", "text"),
+        [(0.0, "0.0 %"), (1e-5, "< 0.1 %"), (0.0006, "0.1 %"), (0.99992, "> 99.9 %"), (1.0, "100.0 %")],
+    )
+    def test_a_probability_is_never_rounded_to_one_that_it_is_not(self, share: float, text: str) -> None:
+        assert show.probability(share) == text
 
     def test_settings_are_fields_and_values(self) -> None:
         assert settings(["optimizer.lr=0.1", "model.options.note=a=b"]) == {

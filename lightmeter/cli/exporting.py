@@ -72,10 +72,11 @@ def export(
         made = export_int8(run, out, progress=open_progress())
         low, high = made.drop_interval
         said = (
-            f"validation {made.val.accuracy:.1%}, {100 * made.drop:.2f} points lost ({100 * low:.2f} to "
-            f"{100 * high:.2f}; n = {made.val.n:,}); {made.speedup:.2f} times as fast as in float32 for one picture"
+            f"validation: {100 * made.drop:z.2f} points lost of {100 * made.plain.accuracy:.2f} (95 % interval "
+            f"{100 * low:z.2f} to {100 * high:z.2f}; n = {made.val.n:,})"
         )
-        _tell(json, made.document(), f"{made.bundle}", said)
+        speed = f"{made.speedup:.2f} times as fast as in float32 for one picture, on this machine"
+        _tell(json, made.document(), f"{made.bundle}", said, f"test: {show.score(made.test.summary())}", speed)
     else:
         from lightmeter.verbs.again import export as write
 

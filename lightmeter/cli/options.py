@@ -58,6 +58,8 @@ def seconds(text: str) -> float:
     except ValueError:
         parts = {}
     total = math.fsum(_UNITS[unit] * value for unit, value in parts.items())
+    if matched and parts and not total > 0:
+        raise UsageError(f"{text!r} leaves no time.", "a length of time above 0, such as 90s, 10m or 1h30m")
     if not total > 0:
         raise UsageError(f"{text!r} is no length of time.", "something like 90s, 10m, 1h30m, or a number of seconds")
     return total
@@ -102,7 +104,12 @@ def numbers(text: str) -> tuple[int, ...]:
     given = words(text)
     if not given or not all(word.isdigit() for word in given):
         raise UsageError(f"--seeds {text!r} are no seeds.", "numbers from 0 on, as in --seeds 0,1,2")
-    return tuple(map(int, given))
+    found = tuple(map(int, given))
+    if len(set(found)) < len(found):
+        raise UsageError(
+            f"--seeds {text!r} names a seed twice.", "each seed once: the same seed gives the same training"
+        )
+    return found
 
 
 def bad_policy(text: str) -> Literal["error", "quarantine"]:

@@ -56,8 +56,8 @@ def predict(
                 (
                     prediction.file,
                     prediction.label or "-",
-                    "-" if prediction.probability is None else show.percent(prediction.probability, 1),
-                    ", ".join(f"{label} {show.percent(share, 1)}" for label, share in prediction.top[1:3]),
+                    "-" if prediction.probability is None else show.probability(prediction.probability),
+                    ", ".join(f"{label} {show.probability(share)}" for label, share in prediction.top[1:3]),
                     prediction.reason,
                 )
                 for prediction in found

@@ -80,6 +80,13 @@ def percent(share: float, digits: int = 2) -> str:
     return words.percent(share, digits).replace(words.THIN, " ")
 
 
+def probability(share: float) -> str:
+    """A share of 1 to a tenth of a percent; what is less than that from 0 or 100 says so: "< 0.1 %", "> 99.9 %"."""
+    if 0 < share < 0.0005:
+        return "< 0.1 %"
+    return "> 99.9 %" if 0.9995 <= share < 1 else percent(share, 1)
+
+
 def duration(seconds: float) -> str:
     """Seconds as the report writes them, with ordinary spaces."""
     from lightmeter.verbs.reporting import words

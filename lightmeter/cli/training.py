@@ -48,7 +48,7 @@ def train(
         typer.Option(metavar="TIME", help="Time for everything, such as 90s or 1h30m.", show_default="10m"),
     ] = None,
     epochs: Annotated[
-        float | None, typer.Option(metavar="N", help="Passes over the pictures, instead of a budget.")
+        float | None, typer.Option(metavar="N", help="Passes over the pictures, instead of a budget or within one.")
     ] = None,
     recipe: Annotated[str, typer.Option(metavar="NAME", help="Name of a recipe; auto lets the meter choose.")] = "auto",
     start: Annotated[
@@ -223,7 +223,7 @@ def _show_training(source: str, result: TrainResult) -> None:
     from lightmeter.verbs.reporting.words import THIN, verdict
 
     values: dict[str, Any] = result.document()
-    sentence, between = verdict(Evaluation.load(result.run / "evaluation" / "test.npz"))
+    sentence, between = verdict(Evaluation.load(result.run / "evaluation" / "test.npz"), values.get("provenance"))
     show.line("")
     show.line(f"{sentence} ({between}).".replace(THIN, " "), "bold green")
     show.line(f"{source}: {show.score(values['test'])}")

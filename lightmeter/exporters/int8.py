@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from lightmeter.errors import BundleError
 from lightmeter.exporters.rounding import round_filters
+from lightmeter.nouns.progress import SILENT, Progress
 
 _QUANTISED = ("Conv", "Gemm", "MatMul", "Add", "GlobalAveragePool", "Clip", "Relu")
 
 
-def quantise(graph: Path, canvases: NDArray[np.uint8], target: Path) -> None:
+def quantise(graph: Path, canvases: NDArray[np.uint8], target: Path, progress: Progress = SILENT) -> None:
     """Write `graph`, which takes uint8[N, S, S, C], to `target` with activations and weights of 8 bits.
 
     Weights get a step for each filter and are rounded together (`rounding.py`). Activations get one for each map: from
@@ -41,13 +42,14 @@ def quantise(graph: Path, canvases: NDArray[np.uint8], target: Path) -> None:
             quant_pre_process(str(graph), str(ready), skip_symbolic_shape=True)
         model = onnx.load(str(ready))
         pixels, grey = _normalise_in_filters(model)
-        steps = round_filters(model, canvases)
+        steps = round_filters(model, canvases, progress)
         onnx.save(model, str(ready))
         told: dict[str, list[dict[str, Any]]] = {
             name: [{"axis": 0, "scale": step, "zero_point": 0} for step in each] for name, each in steps.items()
         }
         if pixels:
             told[pixels] = [{"scale": np.array(1, np.float32), "zero_point": np.array(grey, np.uint8)}]
+        progress.say("Taking the ranges of the maps ...")
         with _refused():
             quantize_static(
                 str(ready),

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmeter.nouns.progress import SILENT, Progress
+
 MOST = 64
 """Of a rounded weight's absolute value. A processor without VNNI adds two products of an unsigned and a signed byte in
 16 bits: 2 * 255 * 64 is the most that they hold, so that a graph answers alike everywhere."""
@@ -30,7 +32,9 @@ _AT_ONCE = 4
 Array = NDArray[np.float64]
 
 
-def round_filters(model: Any, canvases: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+def round_filters(
+    model: Any, canvases: NDArray[np.uint8], progress: Progress = SILENT
+) -> dict[str, NDArray[np.float32]]:
     """Put the filters of each convolution in an ONNX `model` on a grid, a step for each, in place.
 
     Args:
@@ -44,17 +48,19 @@ def round_filters(model: Any, canvases: NDArray[np.uint8]) -> dict[str, NDArray[
 
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     found = {node.input[1]: _Convolution.of(node, tensors) for node in model.graph.node if _has_filters(node, tensors)}
-    _look(model, list(found.values()), canvases)
+    _look(model, list(found.values()), canvases, progress)
     steps = {}
-    for name in list(found):
-        one = found.pop(name)  # and its moments with it
-        shape = one.shape
-        most = ALONE if len(one.weight) == shape[0] > 1 and shape[1] == 1 else MOST
-        step = np.maximum(np.abs(one.weight).max(axis=2), 1e-12) / most
-        whole = rounded(one.weight / step[:, :, None], one.moments.astype(np.float64), most)
-        values = (whole * step[:, :, None]).reshape(shape).astype(np.float32)
-        tensors[name].CopyFrom(numpy_helper.from_array(values, name))
-        steps[name] = step.reshape(shape[0]).astype(np.float32)
+    with progress.track("rounding filters", len(found), "layers") as advance:
+        for name in list(found):
+            one = found.pop(name)  # and its moments with it
+            shape = one.shape
+            most = ALONE if len(one.weight) == shape[0] > 1 and shape[1] == 1 else MOST
+            step = np.maximum(np.abs(one.weight).max(axis=2), 1e-12) / most
+            whole = rounded(one.weight / step[:, :, None], one.moments.astype(np.float64), most)
+            values = (whole * step[:, :, None]).reshape(shape).astype(np.float32)
+            tensors[name].CopyFrom(numpy_helper.from_array(values, name))
+            steps[name] = step.reshape(shape[0]).astype(np.float32)
+            advance(1)
     return steps
 
 
@@ -148,7 +154,7 @@ def _has_filters(node: Any, tensors: dict[str, Any]) -> bool:
     return len(dims) == 4 and int(np.prod(dims[1:])) <= _LARGEST
 
 
-def _look(model: Any, convolutions: list[_Convolution], canvases: NDArray[np.uint8]) -> None:
+def _look(model: Any, convolutions: list[_Convolution], canvases: NDArray[np.uint8], progress: Progress) -> None:
     """Run the graph and let each convolution see what it takes."""
     if not convolutions:
         return
@@ -164,7 +170,10 @@ def _look(model: Any, convolutions: list[_Convolution], canvases: NDArray[np.uin
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(whole.SerializeToString(), options, providers=["CPUExecutionProvider"])
     draw = np.random.default_rng(0)
-    for start in range(0, len(canvases), _AT_ONCE):
-        seen = dict(zip(names, session.run(names, {"pixels": canvases[start : start + _AT_ONCE]}), strict=True))
-        for one in convolutions:
-            one.see(seen[one.reads], draw)
+    with progress.track("looking at what filters take", len(canvases), "images") as advance:
+        for start in range(0, len(canvases), _AT_ONCE):
+            some = canvases[start : start + _AT_ONCE]
+            seen = dict(zip(names, session.run(names, {"pixels": some}), strict=True))
+            for one in convolutions:
+                one.see(seen[one.reads], draw)
+            advance(len(some))

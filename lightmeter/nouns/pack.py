@@ -71,9 +71,9 @@ class Pack:
         except KeyError as error:
             missing = [id for id in wanted if id not in row]
             raise DataError(
-                f"{len(missing)} of {len(wanted)} pictures are not in the data, such as {missing[0]!r}.",
+                f"Of {len(wanted)} pictures {len(missing)} cannot be found in the data, such as {missing[0]!r}.",
                 "the data that the split was drawn from",
-                "give the source that the run was trained on, or score another with `lightmeter evaluate BUNDLE`.",
+                "put them back where they were, or train again on what is there.",
             ) from error
 
     def soon(self, rows: NDArray[np.int64]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from lightmeter.errors import RecipeError
@@ -25,9 +26,11 @@ def resolve(table: Mapping[str, Part], name: str, *, kind: str) -> Part:
         return table[name]
     module, colon, function = name.partition(":")
     if not (module and colon and function):
+        near = get_close_matches(name, table, n=1)
         raise RecipeError(
             f"There is no {kind} called {name!r}.",
             "one of " + ", ".join(sorted(table)) + '; or your own as "package.module:function"',
+            f"did you mean {near[0]!r}?" if near else "",
         )
     try:
         part: Part = getattr(importlib.import_module(module), function)

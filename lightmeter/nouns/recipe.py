@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -177,8 +179,17 @@ def explain(error: ValidationError) -> RecipeError:
     """A RecipeError that names each wrong field."""
     issues = [(".".join(map(str, issue["loc"])), issue) for issue in error.errors()]
     given = "; ".join(f"{place} = {issue['input']!r}" for place, issue in issues)
-    wanted = "; ".join(f"{place}: {issue['msg'].removeprefix('Input should be ')}" for place, issue in issues)
+    wanted = "; ".join(f"{place}: {_wanted(place, issue)}" for place, issue in issues)
     return RecipeError(f"The recipe cannot be used with {given}.", wanted, _SEE_RECIPE)
+
+
+def _wanted(place: str, issue: Mapping[str, Any]) -> str:
+    """What would have been right, in words that need no Python."""
+    if issue["type"] in ("tuple_type", "list_type"):
+        return f"a list, or one part more, as in --set {place}+=NAME"
+    if issue["type"] in ("model_type", "dict_type"):
+        return f"a field of it, as in --set {place}.name=NAME"
+    return str(issue["msg"]).removeprefix("Input should be ")
 
 
 def lay_over(document: dict[str, Any], settings: dict[str, str]) -> dict[str, Any]:
@@ -196,10 +207,11 @@ def lay_over(document: dict[str, Any], settings: dict[str, str]) -> dict[str, An
         for depth, name in enumerate([*parents, leaf]):
             new_option = depth > 0 and parents[depth - 1 :] == ["options"]  # which there are, its part says
             if not isinstance(place, dict) or (name not in place and not new_option):
+                near = get_close_matches(name, place, n=1) if isinstance(place, dict) else []
                 raise RecipeError(
                     f"--set {dotted}={text}: a recipe has no field {name!r} there.",
                     "one of " + ", ".join(sorted(place)) if isinstance(place, dict) else "a field that has parts",
-                    _SEE_RECIPE,
+                    f"did you mean {near[0]!r}?" if near else _SEE_RECIPE,
                 )
             if depth < len(parents):
                 place = place[name]

@@ -48,7 +48,9 @@ class Run:
         if not path.is_dir():
             raise FormatError(f"{path} is not a folder.", "a run folder, as `lightmeter train` leaves it")
         if not (path / "request.json").exists():
-            raise FormatError(f"{path} holds no run.", "a run folder, as `lightmeter train` leaves it")
+            inside = (path.parent / "request.json").exists()
+            fix = f"the run is {path.parent}." if inside else ""
+            raise FormatError(f"{path} holds no run.", "a run folder, as `lightmeter train` leaves it", fix)
         run = Run(path)
         run.read("request")
         return run

@@ -33,7 +33,8 @@ class Comparison:
     Attributes:
         n: pictures that both scored.
         first, second: accuracies.
-        difference: second minus first; `low` and `high` are its 95 % interval (paired bootstrap).
+        difference: second minus first; `low` and `high` are its 95 % interval (paired bootstrap; where the two name
+            all pictures alike, what so many allow).
         only_first, only_second: pictures that only this one named right.
         p: two-sided exact McNemar test.
         verdict: of the second model: "better", "worse" or "not distinguishable".
@@ -68,9 +69,11 @@ class Comparison:
             )
         if self.more is None:
             return f"{second} and {first} made equally many mistakes on these {self.n:,} pictures."
+        unlike = self.low > 0 or self.high < 0  # the interval is of resampled pictures, p is exact
+        decides = ", and p decides, which is exact where so few pictures differ" if unlike else ""
         return (
             f"{second} and {first} cannot be told apart with these {self.n:,} pictures (difference {span} points, "
-            f"{p_words(self.p)}); about {_about(self.more):,} more would show a difference of {gap}."
+            f"{p_words(self.p)}{decides}); about {_about(self.more):,} more would show a difference of {gap}."
         )
 
 
@@ -107,6 +110,8 @@ def compare(first: Evaluation, second: Evaluation, *, seed: int = 0) -> Comparis
     shares = np.array([only_first, only_second, n - discordant]) / n
     counts = np.random.default_rng(seed).multinomial(n, shares, size=DRAWS)  # int64[DRAWS, 3]
     low, high = np.quantile((counts[:, 1] - counts[:, 0]) / n, [0.025, 0.975])
+    if not discordant:  # resampling what agrees knows nothing else; so many may differ of which n pictures show none
+        low, high = np.array([-1, 1]) * (1 - 0.025 ** (1 / n))  # Clopper and Pearson, 1934
     return Comparison(
         n=n,
         first=float(right_first.mean()),

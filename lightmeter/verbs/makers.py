@@ -91,6 +91,14 @@ def check_settings(request: Request, start: Start | None) -> None:
     classes = 2
     make = next(iter(recipe_makers(request, Facts(1000, classes, preprocess, False, request.seed), start).values()))
     made = make(1.0)
+    own = None if start is None else start.model
+    if own is not None and (made.model.name, made.model.width) != (own.name, own.width):
+        raise RecipeError(
+            f"The network {made.model.name} of width {made.model.width:g} was asked for, and the start weights are of "
+            f"{own.name}, width {own.width:g}.",
+            "the network that the weights are of",
+            "leave model.name and model.width out, or give other weights.",
+        )
     builder_of(made.model)
     compose(made.augment)
     resolve(OPTIMIZERS, made.optimizer.name, kind="optimizer")

@@ -64,7 +64,8 @@ def choose(
 ) -> Plan:
     """From measurements to a Plan. Raises BudgetError, RecipeError, WeightsError."""
     if clock.left < least_finish_seconds():  # no need to measure what cannot fit
-        raise too_short(clock, "anything", clock.elapsed + 2 * least_finish_seconds())
+        # As long again for measuring, and with start weights for a graph that computes features.
+        raise too_short(clock, "anything", clock.elapsed + (2 if start is None else 3) * least_finish_seconds())
     progress.say("Measuring this machine and these pictures ...")
     sample = data.sample
     mirror = measure_mirror(data.pack.some(sample), data.pack.labels[sample])

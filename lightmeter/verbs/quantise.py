@@ -108,8 +108,7 @@ def export_int8(path: Path, out: Path | None = None, *, progress: Progress = SIL
     target = out or run.path / "model-int8.bundle"
     with atomic_folder(target) as folder:
         shutil.copytree(plain.path, folder, dirs_exist_ok=True)
-        progress.say(f"Taking ranges from {len(rows)} training pictures ...")
-        quantise(plain.path / GRAPH, canvases.some(rows), folder / GRAPH)
+        quantise(plain.path / GRAPH, canvases.some(rows), folder / GRAPH, progress)
         card = {**plain.model_dump(mode="json", exclude={"format", "files", "seal"}), **made_now()}
         write_card(folder, {**card, "precision": "int8"})
         small = Bundle.open(folder)

@@ -76,5 +76,8 @@ class Request(BaseModel):
         try:
             return Request.model_validate(values)
         except ValidationError as error:
-            wrong = [f"{issue['loc'][0]} = {issue['input']!r}: {issue['msg']}" for issue in error.errors()]
-            raise UsageError("Options that cannot be used: " + "; ".join(wrong) + ".") from error
+            issues = [(issue["loc"][0], issue) for issue in error.errors()]
+            raise UsageError(
+                "Options that cannot be used: " + "; ".join(f"{name} = {one['input']!r}" for name, one in issues) + ".",
+                "; ".join(f"{name}: {one['msg'].removeprefix('Input should be ')}" for name, one in issues),
+            ) from error

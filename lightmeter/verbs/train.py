@@ -27,6 +27,8 @@ from lightmeter.verbs.pack import pack as build_pack
 from lightmeter.verbs.request import DEFAULT_BUDGET, Request, TrainOptions
 from lightmeter.verbs.split import split as draw_split
 
+_FEW = 100  # validation pictures, below which what is set by them is said to be rough
+
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
@@ -175,6 +177,11 @@ class _Job:
             f"{dataset.name}: {len(dataset):,} pictures of {len(dataset.classes)} classes; "
             + ", ".join(f"{count:,} {name}" for name, count in counts.items())
         )
+        if counts["val"] < _FEW:
+            self.progress.say(
+                f"Note: {counts['val']} validation pictures choose the weights and set the probabilities and the "
+                "threshold for abstaining, which are rough for it. More pictures would make them better."
+            )
 
     def _report(self, dataset: Dataset, pack: Pack, values: dict[str, Any], phases: _Phases) -> TrainResult:
         from lightmeter.verbs.report import report

@@ -37,6 +37,11 @@ class TestValues:
         with pytest.raises(UsageError, match="are no seeds"):
             numbers(text)
 
+    def test_a_seed_twice_is_no_second_training(self) -> None:
+        assert numbers("2,0") == (2, 0)
+        with pytest.raises(UsageError, match="names a seed twice"):
+            numbers("0,1,0")
+
 
 class TestStudy:
     def test_without_a_name_they_are_listed(self, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,6 +42,11 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
         Run.open(tmp_path / "nowhere")
     with pytest.raises(FormatError, match="holds no run"):
         Run.open(tmp_path)
+    bundle = Run.create(tmp_path / "run").path / "model.bundle"
+    bundle.mkdir()
+    (bundle.parent / "request.json").write_text("{}")
+    with pytest.raises(FormatError, match=r"the run is .*run\."):
+        Run.open(bundle)
 
 
 def test_a_run_of_a_newer_format_is_refused_with_what_helps(tmp_path: Path) -> None:

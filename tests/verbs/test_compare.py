@@ -67,6 +67,20 @@ def test_the_interval_is_that_of_resampling_the_pictures() -> None:
     assert compare(first, second) == found
 
 
+def test_of_pictures_that_both_name_alike_the_interval_says_how_many_they_are() -> None:
+    for n in (15, 1000):
+        found = compare(*pair(n, 0, 0, 0))
+        assert found.high == -found.low == pytest.approx(1 - 0.025 ** (1 / n))
+        assert (1 - found.high) ** n == pytest.approx(0.025)  # so seldom would n pictures hide that many
+
+
+def test_where_interval_and_test_disagree_it_is_said_which_decides() -> None:
+    found = compare(*pair(90, 0, 5, 5))
+    assert found.low > 0 and found.verdict == "not distinguishable"
+    assert "p decides" in found.sentence("a", "b")
+    assert "p decides" not in compare(*pair(900, 25, 30, 45)).sentence("a", "b")
+
+
 def test_how_many_more_pictures_would_tell_is_about_right() -> None:
     first, second = pair(900, 20, 30, 50)
     found = compare(first, second)

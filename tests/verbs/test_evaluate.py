@@ -85,7 +85,7 @@ def test_progress_counts_every_picture(pack: Pack) -> None:
 
 
 def test_unknown_doubled_and_absent_pictures_are_refused(pack: Pack) -> None:
-    with pytest.raises(DataError, match=r"1 of 2 pictures are not in the data, such as 'gone.png'"):
+    with pytest.raises(DataError, match=r"Of 2 pictures 1 cannot be found in the data, such as 'gone.png'"):
         score(logits_of, pack, ("1.png", "gone.png"), CLASSES, split="val")
     with pytest.raises(DataError, match="more than once"):
         score(logits_of, pack, ("1.png", "1.png"), CLASSES, split="val")

@@ -7,9 +7,11 @@ import pytest
 
 from lightmeter.errors import RecipeError
 from lightmeter.nouns.preprocess import Preprocess
+from lightmeter.nouns.recipe import ModelChoice
 from lightmeter.recipes import RECIPES, TRANSFER, Facts
 from lightmeter.verbs.makers import check_settings, recipe_makers
 from lightmeter.verbs.request import Request
+from lightmeter.verbs.start import Start
 from lightmeter.verbs.train import train
 
 FACTS = Facts(5000, 10, Preprocess(size=32, channels=3), True, 0)
@@ -29,6 +31,10 @@ FACTS = Facts(5000, 10, Preprocess(size=32, channels=3), True, 0)
         ({"preprocess.size": "3"}, "size"),
         ({"preprocess.colour": "3"}, "no field 'colour'"),
         ({"views": "3"}, "views = 3"),
+        ({"optimzer.lr": "1"}, "did you mean 'optimizer'"),
+        ({"model.name": "resnet_18"}, "did you mean 'resnet18'"),
+        ({"augment": "flip"}, r"--set augment\+=NAME"),
+        ({"schedule": "cosine"}, r"--set schedule\.name=NAME"),
     ],
 )
 def test_what_no_pictures_could_mend_is_refused_before_they_are_opened(
@@ -59,3 +65,12 @@ def test_every_recipe_from_scratch_passes_as_it_is_and_with_a_part_added(name: s
 def test_what_is_frozen_is_laid_over_what_the_recipe_freezes() -> None:
     [make] = recipe_makers(Request(source="digits", freeze=("stage1",)), FACTS, None).values()
     assert make(1.0).freeze == ("stage1",)
+
+
+@pytest.mark.parametrize("settings", [{"model.width": "0.5"}, {"model.name": "resnet18"}])
+def test_a_network_that_the_start_weights_are_not_of_is_refused(settings: dict[str, str], tmp_path: Path) -> None:
+    own = ModelChoice(name="mobilenet_v2")
+    start = Start(tmp_path / "weights.safetensors", "weights@0123456789abcdef", own, None, ())
+    with pytest.raises(RecipeError, match="the start weights are of mobilenet_v2, width 1"):
+        check_settings(Request(source="digits", settings=settings), start)
+    check_settings(Request(source="digits"), start)

@@ -67,7 +67,7 @@ def test_a_training_picture_that_is_gone_is_said_to_be(tmp_path: Path) -> None:
     folder = digit_folder(tmp_path / "photos")
     run = Run.open(train(str(folder), epochs=0.1, out=tmp_path / "run").run)
     (folder / run.split.train[0]).unlink()
-    with pytest.raises(DataError, match=r"1 of \d+ pictures are not in the data"):
+    with pytest.raises(DataError, match=r"Of \d+ pictures 1 cannot be found"):
         export_int8(run.path)
     assert not (run.path / "model-int8.bundle").exists()
 

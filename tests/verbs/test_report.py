@@ -410,7 +410,9 @@ def test_what_the_model_had_seen_is_said_with_the_score_on_the_rest(tmp_path: Pa
     share = percent(float(test.correct[fresh].mean())).replace("\u202f", " ")
     assert f"Of the 129 that are new to it {share} are right" in text
     assert "why <contaminated>" in text and "imagenet-1k/train" in text
-    assert "of which 200 (or their twins) the model had seen" in text
+    assert "Measured on 129 test pictures; 200 (or their twins) the model had seen and are left out" in text
+    sentence, _ = verdict(test, material.past)
+    assert sentence in text and f"about {round(100 * float(test.correct[fresh].mean()))} " in sentence
     [found] = [one for one in findings(material) if one.title == "The model has seen test pictures before"]
     assert found.level == "warn"
 

@@ -15,6 +15,7 @@ from lightmeter.verbs.reporting.past import sentence
 from lightmeter.verbs.reporting.words import THIN, count, listed, many, percent, span
 
 _ROUGH = 30  # test pictures of a class below which its own numbers are rough
+_ROUGH_ECE = 0.04  # that chance alone would bring, above which nobody can say that there is none
 _UNEVEN = 5  # times as many pictures in the largest class as in the smallest
 
 
@@ -100,11 +101,13 @@ def _of_probabilities(material: Material) -> Iterator[Finding]:
         f"about {chance:.1f} would be so by chance alone with {count(e.n)} pictures."
     )
     gap = float(e.confidence.mean()) - e.accuracy
-    if e.ece <= max(0.02, 1.5 * chance_ece(e)):
-        yield Finding("good", "Its probabilities can be taken at their word", says)
-    else:
+    if e.ece > max(0.02, 1.5 * chance_ece(e)):
         title = "Its probabilities are too " + ("high" if gap > 0 else "low")
         yield Finding("warn" if e.ece > 0.08 else "note", title, says)
+    elif chance_ece(e) > _ROUGH_ECE:
+        yield Finding("note", "Too few pictures to tell whether its probabilities can be trusted", says)
+    else:
+        yield Finding("good", "Its probabilities can be taken at their word", says)
     calibration = material.calibration
     if calibration is None or e.split != "test":
         return

@@ -99,7 +99,7 @@ def _verdict(material: Material) -> dict[str, str]:
             "range": "What it did until then is below.",
             "basis": "",
         }
-    sentence, between = verdict(e)
+    sentence, between = verdict(e, material.past if e.split == "test" else None)
     if e.split != "test":
         basis = (
             f"This run did not finish: measured on {many(e.n, 'validation picture')}, from which the best moment of "
@@ -111,10 +111,12 @@ def _verdict(material: Material) -> dict[str, str]:
             "makes it look better than it is."
         )
     elif material.past and material.past["contaminated"]["n"]:
-        seen = int(material.past["contaminated"]["n"])
+        seen, clean = (int(material.past[kind]["n"]) for kind in ("contaminated", "clean"))
+        them = f"{count(seen)} (or their twins) the model had seen"
         basis = (
-            f"Measured on {many(e.n, 'test picture')}, of which {count(seen)} (or their twins) the model had seen, "
-            "which can make it look better than it is."
+            f"Measured on {many(clean, 'test picture')}; {them} and are left out of this sentence."
+            if clean
+            else f"Measured on {many(e.n, 'test picture')}: {them}, which can make it look better than it is."
         )
     else:
         basis = f"Measured on {many(e.n, 'test picture')} that were never used in training."

@@ -75,15 +75,21 @@ def short(name: str, length: int = 18) -> str:
     return f"{name[: length - tail - 1]}…{name[-tail:]}"
 
 
-def verdict(e: Evaluation) -> tuple[str, str]:
+def verdict(e: Evaluation, past: Mapping[str, Any] | None = None) -> tuple[str, str]:
     """How good the model is: one plain sentence, and the range in which the truth lies.
 
     Counted in 1,000 where the interval is narrower than two points, else in 100; the range is rounded outwards.
+
+    Args:
+        past: the scores by what the model had seen (`Contamination.summary`): where it had seen some of the pictures,
+            the sentence, which is about new ones, is of those it had not.
     """
-    low, high = e.interval
+    accuracy, (low, high) = e.accuracy, e.interval
+    if past is not None and past["contaminated"]["n"] and past["clean"]["n"]:
+        accuracy, low, high = (past["clean"][name] for name in ("accuracy", "low", "high"))
     scale = 100 if high - low >= 0.02 else 1000
-    about = round(e.accuracy * scale)
-    if e.accuracy < 1:
+    about = round(accuracy * scale)
+    if accuracy < 1:
         about = min(about, scale - 1)
     least, most = math.floor(low * scale + 1e-9), math.ceil(high * scale - 1e-9)
     sentence = f"Of {scale:,} new pictures like these, about {about:,} will be named right"
