@@ -14,7 +14,7 @@ import pytest
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 TOO_SHORT = re.compile(r"budget of .* is too short(?:.|\n)*at least ([\d]+) s on this machine")
-BUDGET = re.compile(r"(--budget |budget=)\d+s?")
+BUDGET = re.compile(r"(--budget |budget=)\d+[smh]?")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

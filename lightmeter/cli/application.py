@@ -32,7 +32,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Begin with: lightmeter train digits --budget 30s",
+    epilog="Begin with: lightmeter train digits --budget 1m",
 )
 data.add_to(app)
 weights.add_to(app)

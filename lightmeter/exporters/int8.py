@@ -36,9 +36,9 @@ def quantise(graph: Path, canvases: NDArray[np.uint8], target: Path, progress: P
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with tempfile.TemporaryDirectory() as scratch, _quiet():
+    with tempfile.TemporaryDirectory() as scratch:
         ready = Path(scratch) / "ready.onnx"
-        with _refused():
+        with _refused(), _quiet():
             quant_pre_process(str(graph), str(ready), skip_symbolic_shape=True)
         model = onnx.load(str(ready))
         pixels, grey = _normalise_in_filters(model)
@@ -50,7 +50,7 @@ def quantise(graph: Path, canvases: NDArray[np.uint8], target: Path, progress: P
         if pixels:
             told[pixels] = [{"scale": np.array(1, np.float32), "zero_point": np.array(grey, np.uint8)}]
         progress.say("Taking the ranges of the maps ...")
-        with _refused():
+        with _refused(), _quiet():
             quantize_static(
                 str(ready),
                 str(target),
@@ -185,7 +185,7 @@ def _reader(canvases: NDArray[np.uint8]) -> object:
 def _quiet() -> Iterator[None]:
     """Keep the library's advice to its own developers from the user: it gives it to the root logger, in this thread."""
     here, root = threading.get_ident(), logging.getLogger()
-    handlers = list(root.handlers)
+    before = bool(root.handlers)
 
     def wanted(record: logging.LogRecord) -> bool:
         return record.thread != here or record.levelno >= logging.ERROR
@@ -195,5 +195,5 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         root.removeFilter(wanted)
-        for added in [handler for handler in root.handlers if handler not in handlers]:
-            root.removeHandler(added)  # `logging.warning` adds one where there is none
+        if not before and root.handlers:
+            root.removeHandler(root.handlers[0])  # `logging.warning` adds one where there is none

@@ -185,10 +185,12 @@ def explain(error: ValidationError) -> RecipeError:
 
 def _wanted(place: str, issue: Mapping[str, Any]) -> str:
     """What would have been right, in words that need no Python."""
+    if place == "augment":
+        return "one part more, as in --set augment+=NAME, or a list of parts"
     if issue["type"] in ("tuple_type", "list_type"):
-        return f"a list, or one part more, as in --set {place}+=NAME"
+        return "a list, as in " + """'["NAME"]'"""
     if issue["type"] in ("model_type", "dict_type"):
-        return f"a field of it, as in --set {place}.name=NAME"
+        return f"its fields one by one, as in --set {place}.FIELD=VALUE"
     return str(issue["msg"]).removeprefix("Input should be ")
 
 

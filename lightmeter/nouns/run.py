@@ -48,8 +48,8 @@ class Run:
         if not path.is_dir():
             raise FormatError(f"{path} is not a folder.", "a run folder, as `lightmeter train` leaves it")
         if not (path / "request.json").exists():
-            inside = (path.parent / "request.json").exists()
-            fix = f"the run is {path.parent}." if inside else ""
+            around = path.resolve().parent
+            fix = f"the run is {around}." if (around / "request.json").exists() else ""
             raise FormatError(f"{path} holds no run.", "a run folder, as `lightmeter train` leaves it", fix)
         run = Run(path)
         run.read("request")

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmeter.nouns.evaluation import Evaluation, wilson
-from lightmeter.verbs.compare import DRAWS, LEVEL, POWER, Comparison, Verdict, compare, p_words
+from lightmeter.verbs.compare import DRAWS, LEVEL, POWER, Comparison, Verdict, compare, none_of, p_words
 
 SHARE = 0.1
 """A step along the curve pays while its gain for the cost is at least this share of what the curve gave until there."""
@@ -177,6 +177,8 @@ def _pooled(sums: NDArray[np.int64], counts: NDArray[np.int64], each: Sequence[C
     kinds, frequency = np.unique(np.stack([sums, counts]), axis=1, return_counts=True)
     drawn = generator.multinomial(n, frequency / n, size=DRAWS)  # int64[DRAWS, kinds]
     low, high = np.quantile((drawn @ kinds[0]) / (drawn @ kinds[1]), [0.025, 0.975])
+    if not sums.any():
+        low, high = -none_of(n), none_of(n)
     verdict: Verdict = "not distinguishable"
     if p <= LEVEL:
         verdict = "better" if total > 0 else "worse"

@@ -69,8 +69,8 @@ class Comparison:
             )
         if self.more is None:
             return f"{second} and {first} made equally many mistakes on these {self.n:,} pictures."
-        unlike = self.low > 0 or self.high < 0  # the interval is of resampled pictures, p is exact
-        decides = ", and p decides, which is exact where so few pictures differ" if unlike else ""
+        unlike = self.low > 0 or self.high < 0  # resampled pictures show less of chance than p where few differ
+        decides = ", and p decides" if unlike else ""
         return (
             f"{second} and {first} cannot be told apart with these {self.n:,} pictures (difference {span} points, "
             f"{p_words(self.p)}{decides}); about {_about(self.more):,} more would show a difference of {gap}."
@@ -81,6 +81,11 @@ def _about(count: int) -> int:
     """To two digits, upwards: more would promise what an estimate cannot keep."""
     step = int(10 ** max(0, len(str(count)) - 2))
     return -(-count // step) * step
+
+
+def none_of(n: int) -> float:
+    """The largest share that n pictures, none of which shows it, allow with 97.5 % (Clopper and Pearson, 1934)."""
+    return float(1 - 0.025 ** (1 / n))
 
 
 def compare(first: Evaluation, second: Evaluation, *, seed: int = 0) -> Comparison:
@@ -111,7 +116,7 @@ def compare(first: Evaluation, second: Evaluation, *, seed: int = 0) -> Comparis
     counts = np.random.default_rng(seed).multinomial(n, shares, size=DRAWS)  # int64[DRAWS, 3]
     low, high = np.quantile((counts[:, 1] - counts[:, 0]) / n, [0.025, 0.975])
     if not discordant:  # resampling what agrees knows nothing else; so many may differ of which n pictures show none
-        low, high = np.array([-1, 1]) * (1 - 0.025 ** (1 / n))  # Clopper and Pearson, 1934
+        low, high = -none_of(n), none_of(n)
     return Comparison(
         n=n,
         first=float(right_first.mean()),

@@ -179,8 +179,8 @@ class _Job:
         )
         if counts["val"] < _FEW:
             self.progress.say(
-                f"Note: {counts['val']} validation pictures choose the weights and set the probabilities and the "
-                "threshold for abstaining, which are rough for it. More pictures would make them better."
+                f"Note: what is set by validation pictures is rough with {counts['val']} of them: the probabilities, "
+                "the threshold for abstaining, and often the choice of weights."
             )
 
     def _report(self, dataset: Dataset, pack: Pack, values: dict[str, Any], phases: _Phases) -> TrainResult:

@@ -34,7 +34,9 @@ FACTS = Facts(5000, 10, Preprocess(size=32, channels=3), True, 0)
         ({"optimzer.lr": "1"}, "did you mean 'optimizer'"),
         ({"model.name": "resnet_18"}, "did you mean 'resnet18'"),
         ({"augment": "flip"}, r"--set augment\+=NAME"),
-        ({"schedule": "cosine"}, r"--set schedule\.name=NAME"),
+        ({"schedule": "cosine"}, r"--set schedule\.FIELD=VALUE"),
+        ({"preprocess": "64"}, "no field|FIELD=VALUE"),
+        ({"freeze": "stage1"}, "a list"),
     ],
 )
 def test_what_no_pictures_could_mend_is_refused_before_they_are_opened(

@@ -400,7 +400,7 @@ def with_past(path: Path, clean: int, contaminated: int, unknown: int) -> Materi
 
 def test_what_the_model_had_seen_is_said_with_the_score_on_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "run"
-    write_run(path, epochs=1, steps=5)
+    write_run(path, epochs=1, steps=5, leaks=5)
     material = with_past(path, 100, 200, 30)
     test = material.test
     assert test is not None and test.n == 359
@@ -410,7 +410,8 @@ def test_what_the_model_had_seen_is_said_with_the_score_on_the_rest(tmp_path: Pa
     share = percent(float(test.correct[fresh].mean())).replace("\u202f", " ")
     assert f"Of the 129 that are new to it {share} are right" in text
     assert "why <contaminated>" in text and "imagenet-1k/train" in text
-    assert "Measured on 129 test pictures; 200 (or their twins) the model had seen and are left out" in text
+    basis = "Measured on 129 test pictures; 200 (or their twins) the model had seen, of 30 it cannot be told"
+    assert basis in text and "Measured on 359" not in text
     sentence, _ = verdict(test, material.past)
     assert sentence in text and f"about {round(100 * float(test.correct[fresh].mean()))} " in sentence
     [found] = [one for one in findings(material) if one.title == "The model has seen test pictures before"]

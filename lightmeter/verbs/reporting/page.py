@@ -105,18 +105,19 @@ def _verdict(material: Material) -> dict[str, str]:
             f"This run did not finish: measured on {many(e.n, 'validation picture')}, from which the best moment of "
             "training was chosen, so it looks a little too good. The test pictures are still unseen."
         )
-    elif material.leaks:
+    elif material.past and material.past["contaminated"]["n"]:
+        seen, clean, unknown = (int(material.past[kind]["n"]) for kind in ("contaminated", "clean", "unknown"))
+        them = f"{count(seen)} (or their twins) the model had seen"
+        doubt = f", of {count(unknown)} it cannot be told" if unknown else ""
+        basis = (
+            f"Measured on {many(clean, 'test picture')}; {them}{doubt}: those are left out of this sentence."
+            if clean
+            else f"Measured on {many(e.n, 'test picture')}: {them}, which can make it look better than it is."
+        )
+    elif material.leaks:  # of a run that did not look for more than copies
         basis = (
             f"Measured on {many(e.n, 'test picture')}, of which {material.leaks:,} also stand in training, which "
             "makes it look better than it is."
-        )
-    elif material.past and material.past["contaminated"]["n"]:
-        seen, clean = (int(material.past[kind]["n"]) for kind in ("contaminated", "clean"))
-        them = f"{count(seen)} (or their twins) the model had seen"
-        basis = (
-            f"Measured on {many(clean, 'test picture')}; {them} and are left out of this sentence."
-            if clean
-            else f"Measured on {many(e.n, 'test picture')}: {them}, which can make it look better than it is."
         )
     else:
         basis = f"Measured on {many(e.n, 'test picture')} that were never used in training."
