@@ -73,7 +73,7 @@ def split(
     num_classes = len(dataset.classes)
     totals = _count(clusters)
     if not held_out:
-        taken = _draw(clusters, _quota(clusters, TEST_SHARE, totals, least=2), seed)
+        taken = _draw(clusters, _quota(clusters, TEST_SHARE, totals, least=2), seed, keep=1 if own_val else 2)
         parts["test"] = _ids(taken)
         clusters = _less(clusters, taken)
     if not own_val:
@@ -178,17 +178,19 @@ def _quota(clusters: list[_Cluster], share: float, totals: Counter[int], *, leas
     return {label: max(int(count * share + 1e-9), int(totals[label] >= least)) for label, count in items.items()}
 
 
-def _draw(clusters: list[_Cluster], quota: dict[int, int], seed: int) -> list[_Cluster]:
+def _draw(clusters: list[_Cluster], quota: dict[int, int], seed: int, *, keep: int = 1) -> list[_Cluster]:
     """Take clusters until each label has its quota, nearest to it where clusters are large.
 
     The label with the fewest clusters goes first, as in Sechidis et al., "On the stratification of multi-label
-    data" (2011), because a cluster of several labels serves all of them. The last cluster of a label is never taken.
+    data" (2011), because a cluster of several labels serves all of them. The last cluster of a label is never taken,
+    nor the last `keep` where there are more.
     """
     by_label: defaultdict[int, list[_Cluster]] = defaultdict(list)
     for cluster in sorted(clusters, key=lambda cluster: _order(cluster, seed)):
         for label in cluster.counts:
             by_label[label].append(cluster)
     left = Counter({label: len(found) for label, found in by_label.items()})
+    kept = {label: keep if count > keep else 1 for label, count in left.items()}
     need = dict(quota)
     taken: dict[str, _Cluster] = {}
 
@@ -204,10 +206,10 @@ def _draw(clusters: list[_Cluster], quota: dict[int, int], seed: int) -> list[_C
             if need[label] <= 0:
                 break
             nearer = sum(abs(need[at]) - abs(need[at] - count) for at, count in cluster.counts.items())
-            if nearer >= 0 and all(left[at] > 1 for at in cluster.counts):
+            if nearer >= 0 and all(left[at] > kept[at] for at in cluster.counts):
                 take(cluster)
         if need[label] == quota[label] > 0:  # every cluster was too large: the smallest one, or the part lacks a class
-            free = [cluster for cluster in spare if all(left[at] > 1 for at in cluster.counts)]
+            free = [cluster for cluster in spare if all(left[at] > kept[at] for at in cluster.counts)]
             if free:
                 take(min(free, key=lambda cluster: len(cluster.ids)))
     return list(taken.values())

@@ -43,6 +43,17 @@ def classes_of(dataset: Dataset, ids: tuple[str, ...]) -> Counter[int]:
     return Counter(int(dataset.labels[dataset.row[id]]) for id in ids)
 
 
+def clusters_of(dataset: Dataset) -> list[set[str]]:
+    """Ids that share a picture or a group, in a chain: merged until nothing changes."""
+    found: list[set[str]] = [{id} for id in dataset.ids]
+    for marks in (dataset.hashes, dataset.groups):
+        for mark in set(marks) - {""}:
+            members = {id for id, own in zip(dataset.ids, marks, strict=True) if own == mark}
+            touched = [cluster for cluster in found if cluster & members]
+            found = [cluster for cluster in found if not cluster & members] + [set().union(*touched)]
+    return found
+
+
 @st.composite
 def datasets(draw: st.DrawFn) -> Dataset:
     """Three or more different pictures per class, and on top copies (also under other labels) and groups."""
@@ -77,9 +88,21 @@ def test_a_drawn_split_keeps_its_promises(dataset: Dataset, seed: int, random: o
     shuffled = dataset.select(order)
     again = split(shuffled, shuffled.hashes, seed=seed)
     assert (again.train, again.val, again.test) == (result.train, result.val, result.test)
-    # each class is learnt, chosen by and tested on
-    for ids in parts.values():
-        assert set(classes_of(dataset, ids)) == set(range(len(dataset.classes)))
+    # each class is learnt, and one of three clusters or more is chosen by and tested on, too
+    clusters = clusters_of(dataset)
+    for label in range(len(dataset.classes)):
+        several = sum(any(dataset.labels[dataset.row[id]] == label for id in ids) for ids in clusters) >= 3
+        there = [part for part, ids in parts.items() if classes_of(dataset, ids)[label]]
+        assert there == ["train", "val", "test"] or (not several and "train" in there)
+
+
+@pytest.mark.parametrize("big", [2, 8, 18])
+def test_of_three_clusters_each_part_gets_one_however_large_the_first_is(big: int) -> None:
+    groups = ["g"] * big + [""] * 12
+    dataset = make([0] * (big + 2) + [1] * 10, groups=groups)
+    result = split(dataset, dataset.hashes)
+    for ids in (result.train, result.val, result.test):
+        assert set(classes_of(dataset, ids)) == {0, 1}
 
 
 @settings(deadline=None, max_examples=50)
