@@ -71,7 +71,7 @@ def _larger(details: dict[str, Any]) -> str:
 
 def _together(details: dict[str, Any]) -> str:
     low, high = details.get("interval of points lost", (None, None))
-    sure = "" if low is None else f" ({low:.2f} to {high:.2f})"
+    sure = "" if low is None else f" ({low:z.2f} to {high:z.2f})"
     lost = f"{details['points lost']:.2f} points{sure} fewer right of {details['n']:,} validation pictures"
     many = details.get("together")
     if many is None:
