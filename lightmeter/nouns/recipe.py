@@ -188,7 +188,7 @@ def _wanted(place: str, issue: Mapping[str, Any]) -> str:
     if place == "augment":
         return "one part more, as in --set augment+=NAME, or a list of parts"
     if issue["type"] in ("tuple_type", "list_type"):
-        return "a list, as in " + """'["NAME"]'"""
+        return "a list, as in '[\"NAME\"]'"
     if issue["type"] in ("model_type", "dict_type"):
         return f"its fields one by one, as in --set {place}.FIELD=VALUE"
     return str(issue["msg"]).removeprefix("Input should be ")

@@ -73,7 +73,7 @@ def split(
     num_classes = len(dataset.classes)
     totals = _count(clusters)
     if not held_out:
-        taken = _draw(clusters, _quota(clusters, TEST_SHARE, totals, least=2), seed, keep=1 if own_val else 2)
+        taken = _draw(clusters, _quota(clusters, TEST_SHARE, totals, least=2), seed, keep=2)  # one for val, too
         parts["test"] = _ids(taken)
         clusters = _less(clusters, taken)
     if not own_val:
