@@ -66,7 +66,8 @@ def _larger(details: dict[str, Any]) -> str:
         f"pairs), {one['ours']:.3g} beside {one['theirs']:.3g} a second"
         for one in details.get("larger", ())
     ]
-    return f"Mosaics of photographs with a shorter side of {'; of '.join(told)}." if told else ""
+    made_of = {one.get("made of", "photographs") for one in details.get("larger", ())}
+    return f"Mosaics of {', '.join(made_of)} with a shorter side of {'; of '.join(told)}." if told else ""
 
 
 def _together(details: dict[str, Any]) -> str:

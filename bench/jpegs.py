@@ -30,6 +30,11 @@ def folder(target: Path, count: int, *, shorter: int | None = None) -> Path:
     return target
 
 
+def at_hand() -> bool:
+    """Whether there are real pictures to make these of."""
+    return (data_folder() / "imagenette").is_dir()
+
+
 def tiled(target: Path, count: int, *, shorter: int) -> Path:
     """`count` JPEGs of 4 to 3 of two classes below `target`, each of many pictures side by side, at their own size.
 

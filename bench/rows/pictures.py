@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.jpegs import folder, tiled
+from bench.jpegs import at_hand, folder, tiled
 from bench.pairs import Outcome, interleave, ratio, side_command, sides
 from bench.rows.base import Row
 
@@ -45,7 +45,8 @@ def first(quick: bool) -> Outcome:
 
 def _larger(shorter: int, count: int) -> dict[str, Any]:
     found = _pipelines("P5", "first", False, lambda target: tiled(target, count, shorter=shorter), {})
-    return {"shorter side": shorter, "pictures": count, **found.document()}
+    made_of = "photographs" if at_hand() else "blurred noise"
+    return {"shorter side": shorter, "pictures": count, "made of": made_of, **found.document()}
 
 
 P4 = Row(

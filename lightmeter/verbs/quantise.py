@@ -88,8 +88,8 @@ def export_int8(path: Path, out: Path | None = None, *, progress: Progress = SIL
         out: the bundle to write; `model-int8.bundle` in the run by default.
 
     Raises:
-        ExamError: it names more fewer of the validation pictures right than half a point, or than one picture where
-            that is more; nothing is left behind.
+        ExamError: it loses more than half a point of the validation pictures, or than one picture where that is more;
+            nothing is left behind.
         BundleError: the graph has no 8-bit form.
         UsageError: the run's bundle is in 8 bits already.
         SourceError, DataError: the run's pictures are gone.
