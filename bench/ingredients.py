@@ -61,6 +61,7 @@ WAYS: dict[str, Settings] = {
         "optimizer.bias_lr": "26.5",
         "optimizer.head_lr": "335",
     },
+    "whitening without a learned bias": {"model.options.whiten_bias": "false"},
 }
 """What is changed of `fast`. Batches of 500 take the rates that `fast` would give them."""
 

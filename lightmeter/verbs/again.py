@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lightmeter.errors import DataError, FormatError, UsageError
-from lightmeter.nouns.bundle import EXAM, Bundle
+from lightmeter.nouns.bundle import EXAM, EXAM_IMAGES, Bundle
 from lightmeter.nouns.dataset import Dataset
 from lightmeter.nouns.evaluation import Evaluation
 from lightmeter.nouns.examples import Examples
@@ -182,11 +182,8 @@ def _exam_pictures(run: Run, progress: Progress) -> list[tuple[str, bytes]]:
         return [(item["id"], (run.bundle / item["file"]).read_bytes()) for item in items]
     except (FormatError, OSError):
         dataset = data_of(run, progress)
-        return [(id, dataset.read(id)) for id in spread(run.split.val, EXAM_PICTURES)]
+        return [(id, dataset.read(id)) for id in spread(run.split.val, EXAM_IMAGES)]
 
-
-EXAM_PICTURES = 16
-"""How many validation pictures an exam gets where the run's bundle is gone."""
 
 _GIVE_RUN = "name the run folder without a source to score its locked test split, or name other pictures."
 

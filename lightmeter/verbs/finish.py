@@ -13,7 +13,7 @@ from torch import Tensor
 from lightmeter.exporters.onnx import EXPORT_SECONDS
 from lightmeter.models.base import Model
 from lightmeter.models.views import MultiView
-from lightmeter.nouns.bundle import Bundle
+from lightmeter.nouns.bundle import EXAM_IMAGES, Bundle
 from lightmeter.nouns.dataset import Dataset
 from lightmeter.nouns.evaluation import Evaluation
 from lightmeter.nouns.pack import Pack
@@ -28,7 +28,6 @@ from lightmeter.verbs.execution import lay_out
 from lightmeter.verbs.export import amend_card, write_bundle
 from lightmeter.verbs.features import fold
 
-_EXAM_IMAGES = 16
 _REPORT_SECONDS = 5.0
 _MARGIN = 1.2  # on what was measured
 
@@ -89,7 +88,7 @@ class Finisher:
         Its exam is of validation files spread over the split. Raises ExamError.
         """
         classes, val = self.dataset.classes, self.learning.val
-        chosen = spread(val, _EXAM_IMAGES)
+        chosen = spread(val, EXAM_IMAGES)
         began = time.perf_counter()
         exam = write_bundle(
             path,
