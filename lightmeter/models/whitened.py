@@ -45,9 +45,7 @@ class Whitened(Model):
 
     minimum_size = 8
 
-    def __init__(
-        self, num_classes: int, *, channels: int, size: int, width: float = 1.0, whiten_bias: bool = True
-    ) -> None:
+    def __init__(self, num_classes: int, *, channels: int, size: int, width: float = 1.0) -> None:
         super().__init__(num_classes, channels=channels, size=size)
         stride = max(1, round(size / 40))
         kernel = stride * (2 if channels == 3 else 3)  # one grey channel has too few directions in a 2x2 patch
@@ -55,9 +53,7 @@ class Whitened(Model):
         self.normalise = Normalise(mean=(0.5,) * channels, std=(0.25,) * channels)
         self.whiten = nn.Conv2d(channels, 2 * directions, kernel, stride=stride)
         self.whiten.weight.requires_grad_(False)
-        assert self.whiten.bias is not None
-        nn.init.zeros_(self.whiten.bias)
-        self.whiten.bias.requires_grad_(whiten_bias)
+        nn.init.zeros_(self.whiten.bias)  # type: ignore[arg-type]
         stages, inputs, side = [], 2 * directions, (size - kernel) // stride + 1
         for base in _WIDTHS:
             outputs = max(16, round(base * width / 16) * 16)
@@ -103,9 +99,9 @@ class Whitened(Model):
         self.whiten.weight.copy_(torch.cat([filters, -filters]))  # both signs: the activation keeps one side of each
 
 
-def whitened(num_classes: int, *, channels: int, size: int, width: float = 1.0, whiten_bias: bool = True) -> Whitened:
+def whitened(num_classes: int, *, channels: int, size: int, width: float = 1.0) -> Whitened:
     """Build a Whitened network."""
-    return Whitened(num_classes, channels=channels, size=size, width=width, whiten_bias=whiten_bias)
+    return Whitened(num_classes, channels=channels, size=size, width=width)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
