@@ -158,10 +158,9 @@ def _growth() -> str:
 
 
 def _ingredients() -> str:
-    """What each ingredient of the recipe is worth, from the newest record of each set of pictures."""
-    newest = {path.name: path for path in sorted(ROOT.glob("records/*-ingredients/*.json"))}
+    """What each ingredient of the recipe is worth, record by record: each day's ways differ, and so may `fast`."""
     told = ""
-    for path in newest.values():
+    for path in sorted(ROOT.glob("records/*-ingredients/*.json"), reverse=True):
         record = json.loads(path.read_text())
         what = f"{record['source']}, {record['seconds']:g} s, width {record['width']:g}"
         counts = f"{record['learned']:,} pictures to learn from, {record['validated']:,} to validate on"
