@@ -18,7 +18,7 @@ def fast(facts: Facts, *, epochs: float, width: float = 1.0) -> Recipe:
     Rates are those of airbench94_muon (K. Jordan, 2024), whose loss is a sum over 2,000 images; ours is a mean, so
     the rates of plain SGD grow with the batch, and Muon's, whose step has a fixed length, with its square root.
     """
-    batch = min(512, max(16, 2 ** round(math.log2(facts.n / 20))))  # docs/ingredients.md has 500 beside 1,000
+    batch = 1000 if facts.n >= 20_000 else min(512, max(16, 2 ** round(math.log2(facts.n / 20))))
     augment = [AugmentChoice(name="alternating_flip")] if facts.mirror else []
     augment.append(AugmentChoice(name="shift", options={"pixels": max(1, round(facts.preprocess.size / 16))}))
     return Recipe(
