@@ -60,7 +60,6 @@ SETS = {
     "tiny-imagenet-20000": Asked("tiny-imagenet", 32, 3, 20_000, (0.25, 0.5), (2.0, 6.0)),
     "imagenette": Asked("imagenette", 64, 3, 0, (0.25, 0.5), (2.0, 6.0)),
 }
-"""About two hours on two cores without bfloat16."""
 
 
 def main() -> None:
@@ -155,8 +154,10 @@ def table() -> str:
         record = json.loads(path.read_text())
         if len(record["cells"]) == len(SETS[path.stem].widths) * len(SETS[path.stem].epochs):
             newest[path.stem] = record
+    if missing := SETS.keys() - newest.keys():
+        raise SystemExit(f"No record holds all of {', '.join(sorted(missing))}: run python -m bench.curves with them.")
     found = []
-    for name in [name for name in SETS if name in newest]:
+    for name in SETS:
         record = newest[name]
         errors = {(cell["width"], cell["epochs"]): cell["error"] for cell in record["cells"]}
         widths, epochs = (sorted({cell[place] for cell in errors}) for place in (0, 1))

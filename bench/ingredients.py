@@ -62,7 +62,7 @@ WAYS: dict[str, Settings] = {
         "optimizer.head_lr": "335",
     },
 }
-"""What is changed of `fast`. Batches of 500 take the rates that `fast` would give them."""
+"""What is changed of `fast`. Batches of 500 take the rates by the rule of `fast`."""
 
 SOURCES = {"cifar10": Pictures("cifar10", 32, 3), "fashion-mnist": Pictures("fashion-mnist", 28, 1)}
 
@@ -168,7 +168,10 @@ def words(record: dict[str, Any]) -> str:
         for error in ("error", "error by 6 views"):
             apart = None if way == "fast" else points_apart(runs, way, "fast", error)
             cells.append(f"{100 * np.mean([run[error] for run in own]):.2f} %")
-            cells.append(f"{apart['points']:+.2f} ({apart['low']:+.2f} to {apart['high']:+.2f})" if apart else "-")
+            if apart and apart["low"] == apart["high"]:  # as many seeds gave the same: no interval can be had of them
+                cells.append(f"{apart['points']:+.2f} each")
+            else:
+                cells.append(f"{apart['points']:+.2f} ({apart['low']:+.2f} to {apart['high']:+.2f})" if apart else "-")
         told += f"| {way} | {' | '.join(cells)} | {len(own)} |\n"
     return told
 

@@ -1,8 +1,8 @@
 """records/ to docs/results.md, docs/performance.md and the tables of other pages: `python -m bench.table`.
 
 A page of docs/experiments holds, for each study that it tells of, the lines `<!-- results: NAME -->` and
-`<!-- end -->`; what stands between them is made here from the newest record. So are those of honest-numbers.md,
-growth.md and ingredients.md.
+`<!-- end -->`; what stands between them is made here from the newest record. So are those of honest-numbers.md
+and growth.md; ingredients.md has all its records.
 """
 
 from __future__ import annotations
@@ -160,9 +160,11 @@ def _growth() -> str:
 def _ingredients() -> str:
     """What each ingredient of the recipe is worth, record by record: each day's ways differ, and so may `fast`."""
     told = ""
-    for path in sorted(ROOT.glob("records/*-ingredients/*.json"), reverse=True):
+    days = sorted(ROOT.glob("records/*-ingredients"), reverse=True)
+    for path in [path for day in days for path in sorted(day.glob("*.json"))]:
         record = json.loads(path.read_text())
-        what = f"{record['source']}, {record['seconds']:g} s, width {record['width']:g}"
+        day = path.parent.name.removesuffix("-ingredients")
+        what = f"{day}: {record['source']}, {record['seconds']:g} s, width {record['width']:g}"
         counts = f"{record['learned']:,} pictures to learn from, {record['validated']:,} to validate on"
         where = f"`{path.relative_to(ROOT)}`. Measured on: {_machine(record['environment'])}"
         told += f"\n{what}: {counts}.\n\n{ingredients.words(record)}\nRecord: {where}.\n"

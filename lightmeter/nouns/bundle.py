@@ -38,8 +38,10 @@ EXAM = "exam/exam.json"
 CANVASES = "exam/canvases.npy"
 LOGITS = "exam/logits.npy"
 IMAGES = "exam/images"
+
 EXAM_IMAGES = 16
 """How many validation pictures an exam gets, where there are as many."""
+MOST_EXAM_IMAGES = 32
 
 _NO_SEAL = "0" * 64
 _SEAL = re.compile(rb'"seal": "([0-9a-f]{64})"\n\}\n\Z')

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 
 from lightmeter.nouns.files import read_json
@@ -42,15 +43,20 @@ class Grid:
     errors: tuple[tuple[float, ...], ...]
 
     def at(self, width: float, epochs: float) -> float:
-        """The log-odds of an error: between the points that were measured, and drawn on beyond them, see `_along`."""
-        by_width = [_along(self.epochs, [_odds(error) for error in errors], epochs) for errors in self.errors]
+        """The log-odds of an error: between the points that were measured, and drawn on beyond them, see `_along`.
+
+        A cell is one training, so that by chance a wider or longer one ends with more errors than its neighbour: such
+        a difference is taken for none, lest it be drawn on.
+        """
+        rows = [list(accumulate((_odds(error) for error in errors), min)) for errors in self.errors]
+        by_width = list(accumulate((_along(self.epochs, row, epochs) for row in rows), min))
         return _along(self.widths, by_width, max(width, self.widths[0]))
 
     def sentence(self) -> str:
         """What it is, for people."""
         return (
             f"Of the pictures whose learning curves are known, {self.source} with {self.n:,} of {self.num_classes} "
-            f"classes at {self.size} px is most like these."
+            f"classes at {self.size} px is nearest to these in those three numbers."
         )
 
     def distance(self, n: int, num_classes: int, size: int) -> float:
@@ -99,7 +105,7 @@ def expected_error(
 
 
 def nearest(n: int, num_classes: int, size: int) -> Grid:
-    """The set of the package's that is most like one with so many training pictures, classes and pixels of a side."""
+    """The set of the package's that is nearest to one with so many training pictures, classes and pixels of a side."""
     return min(grids(), key=lambda grid: grid.distance(n, num_classes, size))
 
 

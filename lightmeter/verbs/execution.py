@@ -1,4 +1,8 @@
-"""An Execution: how a model is computed on this machine, which changes speed and last digits, never the meaning."""
+"""An Execution: how a model is computed on this machine.
+
+It changes speed and last digits, and by the pictures that pass through the network at once what BatchNorm takes its
+statistics from; nothing else.
+"""
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ from lightmeter.nouns.bundle import (
     GRAPH,
     IMAGES,
     LOGITS,
+    MOST_EXAM_IMAGES,
     WEIGHTS,
     Bundle,
     Tolerance,
@@ -42,7 +43,6 @@ from lightmeter.nouns.seen import FILE as SEEN
 from lightmeter.runners import Runner, open_runner
 from lightmeter.verbs.verify import ExamResult, probabilities, sit_exam
 
-MOST_EXAM_IMAGES = 32
 _COMPARED = 4  # pictures by which a folded network is held against the one it was made from
 
 

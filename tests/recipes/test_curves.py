@@ -21,7 +21,7 @@ def test_a_grid_gives_its_own_points_and_values_between_them() -> None:
     assert between == pytest.approx(1 / (1 + math.exp(-odds)))
 
 
-def test_beyond_what_was_measured_ever_less_is_promised_and_before_it_less_as_steeply() -> None:
+def test_beyond_what_was_measured_less_and_less_is_gained_and_before_it_the_line_goes_on() -> None:
     def at(width: float, epochs: float) -> float:
         return expected_error(10_000, 10, 32, width, epochs, among=(ONE,))
 
@@ -34,8 +34,20 @@ def test_beyond_what_was_measured_ever_less_is_promised_and_before_it_less_as_st
     assert odds(at(1.0, 1e9)) == pytest.approx(odds(0.1) + step, abs=0.01)
     assert odds(at(2.0, 8.0)) == pytest.approx(odds(0.1) + (odds(0.1) - odds(0.2)) / 2)
     assert at(0.1, 8.0) == at(0.5, 8.0)
-    assert at(1.0, 0.5) > at(1.0, 1.0) > at(1.0, 2.0)
+    assert odds(at(1.0, 0.5)) == pytest.approx(odds(0.3) - step)
     assert 0 < at(1.0, 0.001) < 1
+
+
+def test_what_chance_made_worse_is_not_drawn_on() -> None:
+    noisy = Grid("a", 10_000, 10, 32, (0.25, 0.5), (6.0, 18.0), ((0.095, 0.0768), (0.0796, 0.0776)))
+
+    def at(width: float, epochs: float) -> float:
+        return expected_error(10_000, 10, 32, width, epochs, among=(noisy,))
+
+    for epochs in (6.0, 18.0, 54.0, 500.0):
+        assert at(0.25, epochs) >= at(0.5, epochs) >= at(1.0, epochs) >= at(2.0, epochs)
+    upward = Grid("a", 10_000, 10, 32, (0.25, 0.5), (6.0, 18.0), ((0.08, 0.09), (0.07, 0.08)))
+    assert expected_error(10_000, 10, 32, 0.25, 54.0, among=(upward,)) == pytest.approx(0.08)
 
 
 def test_sets_that_are_alike_count_for_more() -> None:
@@ -56,7 +68,7 @@ def test_the_table_that_the_package_brings_is_whole() -> None:
             assert row[-1] < row[0]  # more epochs are better, all else being equal
 
 
-def test_the_set_that_is_most_like_is_named() -> None:
+def test_the_set_that_is_nearest_is_named() -> None:
     assert nearest(10_000, 10, 32).source == "cifar10"
     assert "tiny-imagenet with 20,000 of 200 classes at 32 px" in nearest(20_000, 150, 32).sentence()
 
